@@ -1,0 +1,43 @@
+"""The corpus: from the raw crawl to documents that are there once.
+
+Belongs here: the stages of the group `corpus`. The methods are in `curation/corpus/`, the readers and
+the crawler in `resources/`.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from assets import sources
+from assets.stage import Run, document_shard, stage
+from curation import lineage
+from curation.corpus import cleaning, duplicates, minhash
+from curation.settings import CleanSettings, DedupSettings
+from resources import crawler, readers
+
+
+@stage("corpus", lineage.source(), shards=document_shard, externals=["document_sources"], kinds=["scrapy", "polars"])
+def raw_crawl(shard: str, run: Run) -> pl.DataFrame:
+    """Records as they came in: every page tried, every line and row, readable or not."""
+    place = sources.shard(run.profile, "document", shard)
+    return crawler.crawl(place.source, shard) if place.source.kind == "web" else readers.read_documents(place)
+
+
+@stage("corpus", lineage.judge("raw_crawl"), shards=document_shard, settings="corpus.clean")
+def clean_docs(raw_crawl: pl.LazyFrame, settings: CleanSettings) -> pl.DataFrame:
+    """Text extracted and normalised, personal data masked, and judged by rules."""
+    return cleaning.clean_documents(raw_crawl.collect(), settings)
+
+
+@stage("corpus", lineage.judge("clean_docs"), shards=document_shard, settings="corpus.dedup", kinds=["numba", "polars"])
+def signatures(clean_docs: pl.LazyFrame, settings: DedupSettings, run: Run) -> pl.DataFrame:
+    """MinHash signatures and LSH bands of every clean document."""
+    docs = clean_docs.select("record_id", "source", "shard", "content_hash", "n_chars", "text").collect()
+    return minhash.sign_documents(docs, settings, run.seed)
+
+
+@stage("corpus", lineage.judge("signatures"), settings="corpus.dedup", kinds=["numba", "polars"])
+def unique_docs(signatures: pl.LazyFrame, clean_docs: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
+    """Exact and near duplicates over all shards; of each group one document is kept."""
+    docs = signatures.drop("verdict", "reason", "evidence", "run_id").join(clean_docs.select("record_id", "text"), on="record_id")
+    return duplicates.judge_duplicates(docs.collect(), settings)

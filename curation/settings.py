@@ -1,0 +1,432 @@
+"""Settings of a whole run: one profile, one file, every field described and bounded.
+
+Belongs here: the pydantic model of a profile, one section a stage, and reading one with overrides.
+Does not belong here: what the settings do (the stage's module).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from curation.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Language = Literal["zh", "en", "mixed", "other"]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# -- sources ------------------------------------------------------------------------------------
+
+
+class Fields(Section):
+    """Names of the columns or keys that hold what we need."""
+
+    id: str | None = Field(None, description="the source's own id of a record")
+    text: str = Field("text", description="text of a document")
+    title: str | None = Field(None, description="title of a document")
+    instruction: str = Field("instruction", description="instruction of a sample")
+    input: str | None = Field("input", description="text that the instruction works on")
+    output: str = Field("output", description="answer of a sample")
+    messages: str | None = Field(None, description="list of role and content; takes the place of the three above")
+    task: str | None = Field(None, description="kind of task of a sample")
+
+
+class Crawl(Section):
+    """How a website is crawled."""
+
+    allowed_domains: tuple[str, ...] = Field((), description="hosts to stay on; by default those of the start URLs")
+    max_depth: int = Field(10, ge=0, le=1000, description="links to follow from a start URL")
+    max_pages: int = Field(10_000, ge=1, description="pages to fetch at most")
+    delay: float = Field(0.5, ge=0, le=600, description="seconds between two requests to one host")
+    concurrency: int = Field(8, ge=1, le=256, description="requests under way at once")
+    timeout: float = Field(30, gt=0, le=600, description="seconds that one request may take")
+    max_bytes: int = Field(20_000_000, ge=1_000, description="bytes that one page may have, also unpacked")
+    retries: int = Field(2, ge=0, le=20, description="tries after a failed one")
+    obey_robots: bool = Field(True, description="keep to robots.txt")
+    allow_private_addresses: bool = Field(False, description="allow loopback and private addresses")
+    user_agent: str = Field("curation-dagster (+https://github.com/curation-dagster)", description="how the crawler names itself")
+
+
+class Source(Section):
+    """Where records come from."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,60}$", description="name of the source")
+    role: Literal["document", "seed", "sample", "benchmark"] = Field(description="what the records are")
+    kind: Literal["web", "html", "jsonl", "parquet"] = Field(description="how it is read")
+    path: str | None = Field(None, description="file, folder or glob (all kinds but web)")
+    urls: tuple[str, ...] = Field((), description="start URLs (kind web)")
+    crawl: Crawl = Field(Crawl(), description="how to crawl (kind web)")  # type: ignore[call-arg]
+    fields: Fields = Field(Fields(), description="names of columns or keys")  # type: ignore[call-arg]
+    shard_rows: int = Field(50_000, ge=1, description="rows of a Parquet file in one shard")
+    shard_bytes: int = Field(64_000_000, ge=1_000, description="bytes of a JSONL file in one shard")
+
+    @model_validator(mode="after")
+    def _has_place(self) -> Source:
+        if self.kind == "web" and not self.urls:
+            raise ValueError("kind web needs urls")
+        if self.kind != "web" and not self.path:
+            raise ValueError(f"kind {self.kind} needs a path")
+        if self.kind == "web" and self.role != "document":
+            raise ValueError("kind web can only have the role document")
+        return self
+
+
+# -- stages -------------------------------------------------------------------------------------
+
+
+class CleanSettings(Section):
+    """Cleaning of documents and the rules that judge them."""
+
+    traditional_to_simplified: bool = Field(True, description="convert traditional characters")
+    mask_pii: bool = Field(True, description="mask identity numbers, phones, e-mails, bank cards")
+    languages: tuple[Language, ...] = Field(("zh", "en", "mixed"), description="languages to keep")
+    min_chars: int = Field(30, ge=0, description="characters without white space, at least")
+    max_chars: int = Field(200_000, ge=1, description="characters without white space, at most")
+    max_symbol_share: Share = Field(0.35, description="share of characters that are neither letters, digits nor common punctuation")
+    max_digit_share: Share = Field(0.5, description="share of digits")
+    max_repetition: Share = Field(0.5, description="share of the text in repeated lines or 10-grams")
+    max_garble: Share = Field(0.05, description="share of characters that look like mojibake")
+    max_spam: Share = Field(0.5, description="spam score of advertising and gambling terms")
+    blocked_terms: tuple[str, ...] = Field((), description="terms that no document may hold")
+
+
+class DedupSettings(Section):
+    """Exact and near duplicates: MinHash LSH, every candidate verified."""
+
+    ngram: int = Field(5, ge=1, le=50, description="characters in a shingle")
+    permutations: int = Field(128, ge=16, le=1024, description="MinHash values in a signature")
+    bands: int = Field(32, ge=1, le=512, description="LSH bands; must divide the permutations")
+    threshold: Share = Field(0.7, description="Jaccard similarity from which two texts are duplicates")
+
+    @model_validator(mode="after")
+    def _bands_divide(self) -> DedupSettings:
+        if self.permutations % self.bands:
+            raise ValueError("bands must divide permutations")
+        return self
+
+
+class EncoderSettings(Section):
+    """How texts become vectors."""
+
+    kind: Literal["lsa", "transformers"] = Field("lsa", description="LSA fitted on the corpus, or a Hugging Face encoder")
+    dimension: int = Field(256, ge=8, le=4096, description="length of a vector (lsa)")
+    max_tokens: int = Field(512, ge=8, le=32_768, description="first tokens of a text that are read")
+    buckets_log2: int = Field(18, ge=10, le=24, description="hash buckets of the n-grams, as a power of two (lsa)")
+    fit_rows: int = Field(20_000, ge=100, description="texts that the projection is fitted on, at most (lsa)")
+    model: str | None = Field(None, description="path or hub id (transformers)")
+    pooling: Literal["cls", "mean"] = Field("cls", description="how token vectors become one (transformers)")
+    prefix: str = Field("", description="instruction put before each text (transformers)")
+    batch_tokens: int = Field(16_384, ge=64, description="tokens in a batch (transformers)")
+
+    @model_validator(mode="after")
+    def _model_named(self) -> EncoderSettings:
+        if self.kind == "transformers" and not self.model:
+            raise ValueError("kind transformers needs a model (path or hub id)")
+        return self
+
+
+class KeywordSettings(Section):
+    """Mining of domain terms."""
+
+    keep: int = Field(300, ge=1, description="best-scored terms that are kept before review")
+    min_seed_docs: int = Field(2, ge=1, description="seed documents that must hold a term")
+    min_score: float = Field(1.96, description="log-odds z-score, at least")
+    general_sample: int = Field(20_000, ge=100, description="general documents to contrast with, at most")
+    part_of_speech: tuple[str, ...] = Field(("n", "v", "a", "i", "l", "j", "eng", "x"), description="first letters of jieba's tags to keep")
+
+
+class RecallSettings(Section):
+    """The documents nearest to each seed."""
+
+    per_seed: int = Field(10, ge=1, le=10_000, description="most similar documents of each seed")
+    min_similarity: float = Field(0.25, ge=-1, le=1, description="cosine similarity, at least")
+
+
+class ClassifierSettings(Section):
+    """The domain classifier, trained in rounds."""
+
+    rounds: int = Field(4, ge=1, le=50, description="rounds at most")
+    stop_share: Share = Field(0.98, description="stop when this share of what is collected was there before")
+    unlabelled_sample: int = Field(20_000, ge=100, description="general documents taken as unlabelled, at most")
+    threshold: Share = Field(0.5, description="probability from which a document is recalled")
+    heldout_share: Share = Field(0.2, description="share of reviewed rows held out for measuring")
+
+
+class PromptSettings(Section):
+    """Prompts made from the domain corpus."""
+
+    per_document: int = Field(2, ge=0, le=100, description="prompts of a document at most")
+    max_prompts: int = Field(20_000, ge=0, description="prompts in all at most")
+    methods: tuple[Literal["rule", "document", "self_instruct"], ...] = Field(("rule", "document", "self_instruct"), description="ways to make prompts; self_instruct needs a chat model")
+    self_instruct_prompts: int = Field(100, ge=0, description="prompts to ask the chat model for")
+    max_rouge_l: Share = Field(0.7, description="ROUGE-L to an earlier prompt from which a new one is not novel")
+
+
+class ChatSettings(Section):
+    """The chat model: none, or any OpenAI-compatible server."""
+
+    base_url: str | None = Field(None, description="address of the server, such as http://localhost:8000/v1; none by default")
+    model: str = Field("default", description="name of the model on that server")
+    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
+    temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature")
+    max_tokens: int = Field(1024, ge=1, description="tokens of an answer at most")
+    timeout: float = Field(60, gt=0, description="seconds that one answer may take")
+    retries: int = Field(3, ge=0, le=20, description="tries after a failed one")
+    concurrency: int = Field(8, ge=1, le=256, description="requests under way at once")
+
+
+class PoolSettings(Section):
+    """Which samples get into the pool."""
+
+    min_prompt_chars: int = Field(2, ge=0, description="characters of the prompt, at least")
+    min_answer_chars: int = Field(1, ge=1, description="characters of the answer, at least")
+    max_chars: int = Field(20_000, ge=1, description="characters of prompt and answer, at most")
+    max_garble: Share = Field(0.05, description="share of characters that look like mojibake")
+    max_repetition: Share = Field(0.6, description="share of the answer that repeats itself")
+    max_markup: Share = Field(0.3, description="share of the answer that is web page furniture")
+    max_language_mismatch: Share = Field(0.9, description="how far the answer's script may be from what the prompt asks for")
+    leak_chars: int = Field(13, ge=5, le=200, description="characters in a row shared with a benchmark question that count as a leak")
+    leak_words: int = Field(10, ge=3, le=100, description="English words in a row shared with a benchmark question that count as a leak")
+    dedup: DedupSettings = Field(DedupSettings(ngram=4, threshold=0.75), description="exact and near duplicates")  # type: ignore[call-arg]
+
+
+class LanguageModelSettings(Section):
+    """The small language model that is trained on the pool, or a causal LM to load."""
+
+    model: str | None = Field(None, description="path or hub id of a causal language model; by default one is trained on the pool")
+    vocabulary: int = Field(6_000, ge=300, le=200_000, description="tokens of the trained tokenizer")
+    hidden: int = Field(128, ge=16, le=4096, description="width of the trained model")
+    layers: int = Field(3, ge=1, le=48, description="layers of the trained model")
+    heads: int = Field(4, ge=1, le=64, description="attention heads of the trained model")
+    max_steps: int = Field(400, ge=1, description="training steps")
+    batch_tokens: int = Field(8_192, ge=64, description="tokens in a batch, in training and scoring")
+    max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="peak learning rate")
+    heldout_rows: int = Field(200, ge=0, description="samples held out for the loss curve")
+
+
+class ScoreSettings(Section):
+    """Quality model and the limits below which a sample is dropped."""
+
+    train_rows: int = Field(8_000, ge=50, description="samples that the models learn from, at most")
+    folds: int = Field(3, ge=2, le=20, description="folds of the cross-fitting")
+    false_positive_rate: float = Field(0.02, ge=0, le=0.5, description="share of sound samples that each learned score may drop")
+    max_ppl_quantile: Share = Field(0.99, description="answers above this quantile of perplexity are dropped as unpredictable")
+    min_quality: Share = Field(0.05, description="combined quality, at least")
+
+
+class SelectionSettings(Section):
+    """The weighted choice."""
+
+    budget: float = Field(0.1, gt=0, description="samples to choose: a count (1 or more) or a share of the pool (below 1)")
+    clusters: int = Field(0, ge=0, description="k-means clusters; 0: the square root of the pool's size")
+    neighbours: int = Field(10, ge=1, le=1000, description="nearest neighbours whose mean similarity is the density")
+    quality_power: float = Field(2.0, ge=0, le=20, description="exponent of the quality weight")
+    diversity_power: float = Field(1.0, ge=0, le=20, description="exponent of the diversity weight")
+    max_similarity: float = Field(0.95, ge=-1, le=1, description="cosine similarity to an earlier choice from which a sample is refused")
+
+
+class ExportSettings(Section):
+    """Files for training."""
+
+    formats: tuple[Literal["alpaca", "sharegpt", "openai"], ...] = Field(("alpaca", "sharegpt", "openai"), description="formats of the SFT files")
+    ppo_prompts: int = Field(1_000, ge=0, description="prompts for reinforcement learning, at most")
+    name: str = Field("sft", pattern=r"^[A-Za-z0-9_-]+$", description="stem of the file names")
+
+
+class AuditSettings(Section):
+    """Reports, the proof and the review queue."""
+
+    strategies: tuple[str, ...] = Field(("default", "random", "longest"), description="strategies to compare by training")
+    comparison_seeds: int = Field(2, ge=0, le=50, description="seeds of each; 0: no comparison")
+    comparison_steps: int = Field(60, ge=1, description="training steps of each")
+    comparison_heldout: int = Field(100, ge=10, description="held-out samples")
+    queue: int = Field(50, ge=0, description="records to ask a person about, of each kind")
+
+
+class CorpusProfile(Section):
+    clean: CleanSettings = CleanSettings()  # type: ignore[call-arg]
+    dedup: DedupSettings = DedupSettings()  # type: ignore[call-arg]
+
+
+class DomainProfile(Section):
+    keywords: KeywordSettings = KeywordSettings()  # type: ignore[call-arg]
+    encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
+    recall: RecallSettings = RecallSettings()  # type: ignore[call-arg]
+    classifier: ClassifierSettings = ClassifierSettings()  # type: ignore[call-arg]
+
+
+class SynthesisProfile(Section):
+    prompts: PromptSettings = PromptSettings()  # type: ignore[call-arg]
+    chat: ChatSettings = ChatSettings()  # type: ignore[call-arg]
+
+
+class ScoresProfile(Section):
+    language_model: LanguageModelSettings = LanguageModelSettings()  # type: ignore[call-arg]
+    quality: ScoreSettings = ScoreSettings()  # type: ignore[call-arg]
+
+
+class Profile(Section):
+    """Everything that decides what a run does."""
+
+    name: str = Field(description="name of the profile")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
+    lake: str = Field(description="folder or fsspec URL of the tables; relative to the profile's file")
+    sources: tuple[Source, ...] = Field(description="where records come from")
+    reviews: tuple[str, ...] = Field((), description="JSONL files of decisions, relative to the profile's file")
+    corpus: CorpusProfile = CorpusProfile()
+    domain: DomainProfile = DomainProfile()
+    synthesis: SynthesisProfile = SynthesisProfile()
+    pool: PoolSettings = PoolSettings()  # type: ignore[call-arg]
+    sample_encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
+    scores: ScoresProfile = ScoresProfile()
+    selection: SelectionSettings = SelectionSettings()  # type: ignore[call-arg]
+    exports: ExportSettings = ExportSettings()  # type: ignore[call-arg]
+    audit: AuditSettings = AuditSettings()  # type: ignore[call-arg]
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        names = [source.name for source in sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources have the name {', '.join(twice)}")
+        return sources
+
+    def section(self, path: str) -> Section:
+        """The section at a dotted path, such as `corpus.clean`."""
+        part: Any = self
+        for name in path.split("."):
+            part = getattr(part, name)
+        if not isinstance(part, Section):
+            raise KeyError(f"{path} is a field, not a section")
+        return part
+
+    def of_role(self, role: str) -> tuple[Source, ...]:
+        """The sources of a role."""
+        return tuple(source for source in self.sources if source.role == role)
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def _expand(value: Any, where: str) -> Any:
+    """Replace `${NAME}` by the environment variable, in all strings below `value`."""
+    if isinstance(value, str):
+
+        def variable(match: re.Match[str]) -> str:
+            found = os.environ.get(match[1])
+            if found is None:
+                raise UserError(f"the environment variable {match[1]} is not set", where=where)
+            return found
+
+        return _VARIABLE.sub(variable, value)
+    if isinstance(value, list):
+        return [_expand(item, where) for item in value]
+    if isinstance(value, dict):
+        return {key: _expand(item, where) for key, item in value.items()}
+    return value
+
+
+def _override(raw: dict[str, Any], assignment: str) -> None:
+    """Apply `a.b.c=value` (value in YAML) to the raw profile."""
+    path, equals, value = assignment.partition("=")
+    if not equals or not path:
+        raise UserError(f"cannot read {assignment!r}", where="--set", allowed="section.field=value")
+    *sections, field = path.split(".")
+    part = raw
+    for name in sections:
+        part = part.setdefault(name, {})
+        if not isinstance(part, dict):
+            raise UserError(f"{path} does not name a setting", where="--set", allowed="section.field=value")
+    try:
+        part[field] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"cannot read the value {value!r}", where=f"--set {path}", allowed="a YAML value") from None
+
+
+def _absolute(place: str, base: Path) -> str:
+    return place if "://" in place else str((base / Path(place).expanduser()).resolve())
+
+
+def _first_error(error: ValidationError, where: str, raw: Mapping[str, Any]) -> UserError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return UserError(f"unknown key {key}", where=where, allowed=_keys_beside(first["loc"]))
+    given = "" if isinstance(first["input"], dict | list) else f" (given: {first['input']!r})"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return UserError(f"{key}: {first['msg']}{given}{more}", where=where)
+
+
+def _keys_beside(path: Sequence[int | str]) -> str:
+    """The keys that are allowed where an unknown one was found."""
+    model: Any = Profile
+    for part in path[:-1]:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields[part]
+        model = field.annotation
+        while not (isinstance(model, type) and issubclass(model, BaseModel)):
+            model = model.__args__[0]  # tuple[Source, ...] and the like
+    return ", ".join(model.model_fields)
+
+
+def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
+    """Read and check a profile.
+
+    Parameters
+    ----------
+    path
+        YAML file. `${NAME}` in it is replaced by environment variables; relative paths are relative
+        to the folder of the file.
+    overrides
+        `section.field=value`, values in YAML, applied before checking.
+
+    Raises
+    ------
+    UserError
+        The file is missing or not YAML, a key is unknown, or a value is out of bounds.
+    """
+    file = Path(path).expanduser().resolve()
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the profile: {error.strerror or error}", where=str(path)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"not a YAML file: {str(error).splitlines()[0]}", where=str(path)) from None
+    if not isinstance(raw, dict):
+        raise UserError("not a mapping of sections", where=str(path), allowed=", ".join(Profile.model_fields))
+    for assignment in overrides:
+        _override(raw, assignment)
+    raw = _expand(raw, str(path))
+    raw.setdefault("name", file.stem)
+    try:
+        profile = Profile.model_validate(raw)
+    except ValidationError as error:
+        raise _first_error(error, str(path), raw) from None
+    base = file.parent
+    return profile.model_copy(
+        update={
+            "lake": _absolute(profile.lake, base),
+            "reviews": tuple(_absolute(name, base) for name in profile.reviews),
+            "sources": tuple(
+                source.model_copy(update={"path": source.path and _absolute(source.path, base)})
+                for source in profile.sources
+            ),
+        }
+    )
