@@ -9,8 +9,6 @@ rows; only the shard's rows where both are sharded), `settings` (its section of 
 `run`, or one of the stage's `resources`.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import time
@@ -33,7 +31,7 @@ document_shard = dg.DynamicPartitionsDefinition(name="document_shard")
 sample_shard = dg.DynamicPartitionsDefinition(name="sample_shard")
 
 #: Every stage of the graph by the name of its table, in the order in which the modules are imported.
-STAGES: dict[str, Stage] = {}
+STAGES: "dict[str, Stage]" = {}
 #: Tags of a run that passes over what is fresh already, but for the stages that it names.
 ONLY_STALE, FORCED = "curation/only_stale", "curation/forced"
 _KNOWN = ("settings", "shard", "run")
@@ -102,7 +100,7 @@ class Stage:
         inputs |= {name: sources.version(name, shard, profile, reviews) for name in self.externals}
         return Stamp(self.name, shard, self.code_version(profile), inputs)
 
-    def _input_version(self, lake: Lake, upstream: Stage, shard: str | None) -> str:
+    def _input_version(self, lake: Lake, upstream: "Stage", shard: str | None) -> str:
         if upstream.shards is None:
             stamp = lake.stamp(upstream.name)
             if stamp is None:

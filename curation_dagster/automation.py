@@ -4,8 +4,6 @@ Belongs here: what the Dagster UI offers to launch, and what launches by itself.
 here: the work (`runner.bring_up_to_date`, which the command line uses too).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,9 +41,9 @@ def _job(name: str, selection: Sequence[str], description: str) -> dg.JobDefinit
         name=f"bring_{name}_up_to_date",
         required_resource_keys={"profile", "lake", "reviews"},
         description=description,
-        out={"made": dg.Out(list, io_manager_key="memory")},
+        out={},
     )
-    def bring(context: dg.OpExecutionContext, config: Selection) -> list[str]:
+    def bring(context: dg.OpExecutionContext, config: Selection):  # type: ignore[no-untyped-def]
         from curation_dagster.build import build_defs
 
         resource = context.resources.profile
@@ -59,12 +57,11 @@ def _job(name: str, selection: Sequence[str], description: str) -> dg.JobDefinit
             select(config.force) if config.force else (),
             lambda stage, shards: context.log.info(f"{stage.name}: {shards} stale"),
         )
-        context.add_output_metadata(
-            {"runs": done.runs, "made": [f"{asset} {shard or ''}".strip() for asset, shard in done.made]}
-        )
-        return [asset for asset, _ in done.made]
+        for asset, shard in done.made:
+            context.log.info(f"made {asset} {shard or ''}")
+        context.log.info(f"runs: {', '.join(done.runs) or 'none, everything was up to date'}")
 
-    @dg.job(name=name, description=description, resource_defs={"memory": dg.mem_io_manager})
+    @dg.job(name=name, description=description)
     def job() -> None:
         bring()
 

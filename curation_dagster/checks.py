@@ -4,8 +4,6 @@ Belongs here: the two checks that each stage gets, its schema and the conservati
 Does not belong here: the rules themselves (`curation.schemas`, `curation.verdicts.conservation`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 

@@ -252,7 +252,11 @@ class LakeIOManager(dg.ConfigurableIOManager):
     run over many partitions never holds more than one in memory.
     """
 
-    lake: dg.ResourceDependency[Lake]
+    root: str
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(root=self.root)
 
     def handle_output(self, context: dg.OutputContext, obj: Draft | Drafts) -> None:
         for draft in [obj] if isinstance(obj, Draft) else obj:
