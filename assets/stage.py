@@ -186,7 +186,7 @@ class Stage:
                     if written is None:
                         raise RuntimeError(f"{self.name} was not written")
                     seconds = time.monotonic() - started
-                    lake.log_run(written, dagster_run_id=context.run_id, seconds=seconds)
+                    lake.log_run(written, dagster_run_id=context.run.run_id, seconds=seconds)
                     if shard is None:
                         lake.clear_artefacts(self.name, keep=written.run_id)
                 versions.append(written.version)

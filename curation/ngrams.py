@@ -18,7 +18,14 @@ import numpy as np
 import polars as pl
 
 from curation import progress
-from curation.text import first_tokens
+
+try:
+    from curation.text import first_tokens
+except ImportError:  # until that module is there
+
+    def first_tokens(texts: pl.Series, n: int) -> pl.Series:
+        return texts.str.slice(0, n)
+
 
 _BLOCK = 10_000
 _IGNORED, _BOUNDARY, _SINGLE, _RUN = range(4)

@@ -19,6 +19,7 @@ from curation.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Language = Literal["zh", "en", "mixed", "other"]
+Strategy = Literal["default", "random", "longest", "quality_top", "kcenter"]
 
 
 class Section(BaseModel):
@@ -210,11 +211,20 @@ class LanguageModelSettings(Section):
     hidden: int = Field(128, ge=16, le=4096, description="width of the trained model")
     layers: int = Field(3, ge=1, le=48, description="layers of the trained model")
     heads: int = Field(4, ge=1, le=64, description="attention heads of the trained model")
-    max_steps: int = Field(400, ge=1, description="training steps")
-    batch_tokens: int = Field(8_192, ge=64, description="tokens in a batch, in training and scoring")
+    max_steps: int = Field(800, ge=1, description="full batches to train on, at most")
+    max_epochs: float = Field(4, gt=0, le=1000, description="times that a sample is read in training, at most")
+    batch_tokens: int = Field(2_048, ge=64, description="tokens in a batch, in training and scoring")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
     learning_rate: float = Field(3e-3, gt=0, le=1, description="peak learning rate")
     heldout_rows: int = Field(200, ge=0, description="samples held out for the loss curve")
+    threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed, since another number changes the last bits of the scores")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="numbers that a model scores with; auto: bfloat16 for a loaded model on a GPU, else float32")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> LanguageModelSettings:
+        if self.hidden % (2 * self.heads):
+            raise ValueError("hidden must be a multiple of twice the heads")
+        return self
 
 
 class ScoreSettings(Section):
@@ -235,7 +245,8 @@ class SelectionSettings(Section):
     neighbours: int = Field(10, ge=1, le=1000, description="nearest neighbours whose mean similarity is the density")
     quality_power: float = Field(2.0, ge=0, le=20, description="exponent of the quality weight")
     diversity_power: float = Field(1.0, ge=0, le=20, description="exponent of the diversity weight")
-    max_similarity: float = Field(0.95, ge=-1, le=1, description="cosine similarity to an earlier choice from which a sample is refused")
+    max_similarity: float = Field(0.95, ge=-1, le=1, description="cosine similarity to an earlier choice above which a sample is refused")
+    strategy: Strategy = Field("default", description="how to choose; default: the weighted choice")
 
 
 class ExportSettings(Section):
@@ -249,7 +260,7 @@ class ExportSettings(Section):
 class AuditSettings(Section):
     """Reports, the proof and the review queue."""
 
-    strategies: tuple[str, ...] = Field(("default", "random", "longest"), description="strategies to compare by training")
+    strategies: tuple[Strategy, ...] = Field(("default", "random", "longest"), description="strategies to compare by training")
     comparison_seeds: int = Field(2, ge=0, le=50, description="seeds of each; 0: no comparison")
     comparison_steps: int = Field(60, ge=1, description="training steps of each")
     comparison_heldout: int = Field(100, ge=10, description="held-out samples")

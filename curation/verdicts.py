@@ -42,6 +42,7 @@ REASONS: dict[str, Reason] = {
         Reason("fetch_failed", "quarantined", "the page could not be fetched (connection, time-out, size)"),
         Reason("redirect_loop", "quarantined", "the page redirects without end"),
         Reason("redirected", "dropped", "the page redirects to another one, which has a row of its own"),
+        Reason("off_site", "dropped", "a page redirects to it, but it lies on a host that the crawl does not cover"),
         Reason("robots_forbidden", "dropped", "robots.txt forbids the page"),
         Reason("address_forbidden", "dropped", "the address is private, loopback or not http(s), and the profile does not allow it"),
         Reason("over_crawl_budget", "dropped", "the page lies beyond the crawl's depth or page budget"),

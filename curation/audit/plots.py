@@ -56,8 +56,8 @@ def escape(value: object) -> str:
 
 
 def text_width(text: str, size: float = _FONT) -> float:
-    """Approximate width of a text in pixels: wide (Chinese) characters count one em, others 0.56."""
-    return size * sum(1.0 if unicodedata.east_asian_width(char) in "WF" else 0.56 for char in text)
+    """Approximate width of a text in pixels: wide (Chinese) characters count one em, others 0.6."""
+    return size * sum(1.0 if unicodedata.east_asian_width(char) in "WF" else 0.6 for char in text)
 
 
 def shorten(text: str, width: float, size: float = _FONT) -> str:

@@ -1,0 +1,347 @@
+"""Measures of a selection beside the pool that it was chosen from.
+
+Belongs here: coverage, diversity, redundancy and distributions, each a function with its formula, and
+`measure_selection`, which puts them side by side with random choices of the same size.
+Does not belong here: pictures (`plots`, `report`) and what a trained model says (`comparison`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from curation import progress, verdicts
+from curation.records import digest
+from curation.selection.geometry import exact_unit, has_direction
+
+NEAR_DUPLICATE = 0.95
+RANDOM_DRAWS = 5
+_BLOCK = 8_192
+#: Rows of a set whose words are counted; sets of different size are compared on equally many.
+_TOKEN_ROWS = 10_000
+_TOKEN_CHARS = 1_000
+#: Beyond this many rows near-duplicate pairs are not counted (the work grows with the square).
+_PAIR_ROWS = 20_000
+_SMOOTHING = 0.5
+
+
+# -- coverage -----------------------------------------------------------------------------------
+
+
+def cluster_coverage(cluster: np.ndarray, chosen: np.ndarray) -> float:
+    """Share of the pool's clusters that have at least one chosen row."""
+    pool = np.unique(cluster)
+    return len(np.unique(cluster[chosen])) / len(pool) if len(pool) else 0.0
+
+
+def nearest_chosen(unit: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each row to the most similar chosen row, float32 [n] (-1 where none is)."""
+    nearest, base = np.full(len(unit), -1.0, dtype=np.float32), unit[chosen]
+    for start in progress.track(range(0, len(unit), _BLOCK), "coverage"):
+        for other in range(0, len(base), _BLOCK):
+            products = (unit[start : start + _BLOCK] @ base[other : other + _BLOCK].T).max(axis=1)
+            np.maximum(nearest[start : start + _BLOCK], products, out=nearest[start : start + _BLOCK])
+    return nearest
+
+
+def neighbourhood_coverage(nearest: np.ndarray, to_neighbours: np.ndarray) -> float:
+    """C(S): share of the pool's rows with a chosen row in their neighbourhood.
+
+    A row x is covered if max_{s in S} cos(x, s) >= r(x), where r(x) is its mean similarity to its
+    nearest neighbours in the pool: the radius follows the density. A chosen row covers itself.
+
+    Parameters
+    ----------
+    nearest
+        [n] similarity to the nearest chosen row (`nearest_chosen`).
+    to_neighbours
+        [n] mean similarity to the nearest neighbours (table Clusters).
+    """
+    return float((nearest >= np.round(to_neighbours, 6) - 1e-6).mean()) if len(nearest) else 0.0
+
+
+def facility_location(nearest: np.ndarray) -> float:
+    """F(S) = mean over the pool of max_{s in S} cos(x, s): how well the choice stands for the pool."""
+    return float(nearest.mean(dtype=np.float64)) if len(nearest) else 0.0
+
+
+# -- diversity ----------------------------------------------------------------------------------
+
+
+def mean_pairwise_distance(unit: np.ndarray) -> float:
+    """D(S) = mean of 1 - cos(x, y) over all pairs x != y of S, exactly and in linear time.
+
+    The sum of all cosines is ||sum of x||^2, so D = 1 - (||sum x||^2 - sum ||x||^2) / (m (m - 1)).
+    Rows of zeros are left out.
+    """
+    rows = unit[has_direction(unit)]
+    m = len(rows)
+    if m < 2:
+        return 0.0
+    total = rows.sum(axis=0, dtype=np.float64)
+    lengths = float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
+    return 1.0 - (float(total @ total) - lengths) / (m * (m - 1))
+
+
+def vendi_score(unit: np.ndarray) -> float:
+    """Effective number of different rows: exp(-sum l ln l), l the eigenvalues of K / m, K the cosines.
+
+    Friedman and Dieng, 2023, "The Vendi score". The non-zero eigenvalues of K / m = V V' / m are those
+    of the d x d matrix V' V / m. Rows of zeros are left out.
+    """
+    rows = unit[has_direction(unit)]
+    if not len(rows):
+        return 0.0
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), _BLOCK):
+        part = rows[start : start + _BLOCK].astype(np.float64)
+        gram += part.T @ part
+    values = np.linalg.eigvalsh(gram / np.trace(gram))
+    values = values[values > 1e-12]
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def entropy(counts: np.ndarray) -> float:
+    """-sum p log2 p of a distribution given as counts, in bits."""
+    counts = counts[counts > 0]
+    shares = counts / counts.sum() if len(counts) else counts
+    return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def _smoothed(counts: np.ndarray) -> np.ndarray:
+    return (counts + _SMOOTHING) / (counts + _SMOOTHING).sum()
+
+
+def kl_divergence(counts: np.ndarray, reference: np.ndarray) -> float:
+    """KL(P || Q) = sum p log2(p / q) in bits, both smoothed by adding 0.5 to every count."""
+    if not len(counts):
+        return 0.0
+    p, q = _smoothed(counts), _smoothed(reference)
+    return float((p * np.log2(p / q)).sum())
+
+
+def js_divergence(counts: np.ndarray, reference: np.ndarray) -> float:
+    """JS(P, Q) = (KL(P || M) + KL(Q || M)) / 2 with M = (P + Q) / 2; base 2, so between 0 and 1.
+
+    Both are smoothed by adding 0.5 to every count.
+    """
+    if not len(counts):
+        return 0.0
+    p, q = _smoothed(counts), _smoothed(reference)
+    middle = (p + q) / 2
+    return float((p * np.log2(p / middle)).sum() + (q * np.log2(q / middle)).sum()) / 2
+
+
+# -- redundancy ---------------------------------------------------------------------------------
+
+
+def near_duplicates(unit: np.ndarray, limit: float = NEAR_DUPLICATE) -> int:
+    """Number of pairs x < y of the set with cos(x, y) >= limit."""
+    pairs = 0
+    for start in progress.track(range(0, len(unit), _BLOCK), "near duplicates"):
+        block = unit[start : start + _BLOCK]
+        pairs += int(np.count_nonzero(np.triu(block @ block.T >= limit, 1)))
+        for other in range(start + _BLOCK, len(unit), _BLOCK):
+            pairs += int(np.count_nonzero(block @ unit[other : other + _BLOCK].T >= limit))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of some rows as numbers, in the order of the text.
+
+    `row` and `word` are int64 [words]; `vocabulary` is the number of different words.
+    """
+
+    row: np.ndarray
+    word: np.ndarray
+    vocabulary: int
+
+    @classmethod
+    def of(cls, texts: pl.Series, rows: np.ndarray) -> Words:
+        """Cut the first 1,000 characters of the given rows (ascending) into words, by jieba."""
+        import rjieba
+
+        cut = [
+            [word for word in rjieba.cut(text) if word.strip()]
+            for text in progress.track(
+                texts.gather(rows).fill_null("").str.slice(0, _TOKEN_CHARS), "words", every=1000
+            )
+        ]
+        frame = (
+            pl.DataFrame({"row": rows, "word": pl.Series(cut, dtype=pl.List(pl.String))})
+            .explode("word")
+            .drop_nulls()
+            .with_columns(pl.col("word").rank("dense").cast(pl.Int64) - 1)
+        )
+        return cls(frame["row"].to_numpy(), frame["word"].to_numpy(), frame["word"].n_unique())
+
+    def among(self, rows: np.ndarray) -> Words:
+        """The words of some of the rows."""
+        inside = np.isin(self.row, rows)
+        return Words(self.row[inside], self.word[inside], self.vocabulary)
+
+    def counts(self) -> np.ndarray:
+        """Number of times each word occurs, int64 [vocabulary]."""
+        return np.bincount(self.word, minlength=self.vocabulary)
+
+    def distinct_2(self) -> float:
+        """Distinct-2 (Li et al., 2016): different word pairs / all word pairs, within rows."""
+        inside = self.row[1:] == self.row[:-1]
+        pairs = (self.word[:-1] * self.vocabulary + self.word[1:])[inside]
+        return len(np.unique(pairs)) / len(pairs) if len(pairs) else 0.0
+
+
+# -- side by side -------------------------------------------------------------------------------
+
+#: What each measure says, for the evidence and the report; and whether more is better (None: neither).
+MEASURES: dict[str, tuple[str, bool | None]] = {
+    "samples": ("samples in the set", None),
+    "cluster_coverage": ("share of the pool's clusters with a sample in the set", True),
+    "neighbourhood_coverage": ("C(S): share of the pool with a sample of the set in its neighbourhood", True),
+    "facility_location": ("F(S): mean similarity of the pool to the nearest sample of the set", True),
+    "mean_pairwise_distance": ("D(S): mean cosine distance between two samples of the set", True),
+    "vendi_score": ("effective number of different samples in the set", True),
+    "cluster_entropy": ("entropy of the clusters in the set, bits", True),
+    "distinct_2": ("different word pairs / all word pairs, on equally many samples", True),
+    "near_duplicate_pairs": ("pairs in the set with a cosine similarity of 0.95 or more", False),
+    "cluster_kl": ("KL divergence of the clusters in the set from those of the pool, bits", None),
+    "cluster_js": ("JS divergence of the clusters in the set from those of the pool, 0 to 1", None),
+    "token_kl": ("KL divergence of the words in the set from those of the pool, bits", None),
+    "token_js": ("JS divergence of the words in the set from those of the pool, 0 to 1", None),
+    "mean_quality": ("mean quality score", True),
+    "mean_answer_chars": ("mean length of the answers, characters", None),
+    "median_answer_chars": ("median length of the answers, characters", None),
+    "mean_prompt_chars": ("mean length of the prompts, characters", None),
+}  # fmt: skip
+
+
+def describe(measure: str) -> tuple[str, bool | None]:
+    """What a measure says, and whether more is better (None: neither)."""
+    if measure.startswith("language_share."):
+        return f"share of samples in the language {measure.partition('.')[2]}", None
+    return MEASURES[measure]
+
+
+def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series, seed: int) -> pl.DataFrame:
+    """Measures of the choice, of random choices of the same size, and of the pool.
+
+    Parameters
+    ----------
+    pool
+        record_id, cluster, to_neighbours, quality, prompt, answer, language: what was chosen from.
+    vectors
+        float32 [n, d], one a row of `pool`.
+    chosen
+        record_ids of the choice.
+
+    Returns
+    -------
+    Rows of the table SelectionReport (without `run_id`), one a measure. `random` is the mean over five
+    draws; the evidence has their range. What cannot be measured (no texts, too many rows) is null.
+    """
+    order = pool["record_id"].arg_sort()
+    pool, unit = pool[order], exact_unit(vectors)[order.to_numpy()]
+    mask = pool["record_id"].is_in(chosen.implode()).to_numpy()
+    n, size = pool.height, int(mask.sum())
+    draws = [np.zeros(n, dtype=bool) for _ in range(RANDOM_DRAWS)]
+    for number, draw in enumerate(draws):
+        draw[np.random.default_rng([seed, number]).permutation(n)[:size]] = True
+    everything = np.ones(n, dtype=bool)
+    measured = _measurer(pool, unit, [mask, *draws, everything], size, seed)
+    selected, whole = measured(mask), measured(everything)
+    randoms = [measured(draw) for draw in draws]
+    drawn = {name: [one[name] for one in randoms if one[name] is not None] for name in selected}
+    frame = pl.DataFrame(
+        {
+            "record_id": [digest("selection_report", name) for name in selected],
+            "measure": list(selected),
+            "selected": list(selected.values()),
+            "random": [pl.Series(drawn[name], dtype=pl.Float64).mean() for name in selected],
+            "pool": [whole[name] for name in selected],
+            "low": [pl.Series(drawn[name], dtype=pl.Float64).min() for name in selected],
+            "high": [pl.Series(drawn[name], dtype=pl.Float64).max() for name in selected],
+            "says": [describe(name)[0] for name in selected],
+            "more_is_better": pl.Series([describe(name)[1] for name in selected], dtype=pl.Boolean),
+        },
+        schema_overrides=dict.fromkeys(("selected", "random", "pool", "low", "high"), pl.Float64),
+    ).with_columns(pl.col(pl.Float64).round(9))
+    noted = {"random_draws": RANDOM_DRAWS, "seed": seed, "samples": size, "pool_samples": n}
+    return verdicts.judge(
+        frame,
+        [],
+        says=pl.col("says"),
+        more_is_better=pl.col("more_is_better"),
+        random_low=pl.col("low"),
+        random_high=pl.col("high"),
+        **noted,
+    ).drop("low", "high", "says", "more_is_better")
+
+
+def _measurer(
+    pool: pl.DataFrame, unit: np.ndarray, sets: list[np.ndarray], size: int, seed: int
+) -> Callable[[np.ndarray], dict[str, float | None]]:
+    """A function from a set (a mask) to its measures; what all sets share is worked out once."""
+    cluster = pool["cluster"].to_numpy()
+    to_neighbours = pool["to_neighbours"].to_numpy()
+    whole_clusters = np.bincount(cluster) if len(cluster) else np.empty(0, dtype=np.int64)
+    lengths = {
+        f"{part}_chars": pool[part].str.len_chars().fill_null(0).to_numpy() for part in ("prompt", "answer")
+    }
+    tokens = _token_rows(sets, min(size, _TOKEN_ROWS), seed)
+    texts = pool.select(pl.concat_str("prompt", pl.lit("\n"), "answer", ignore_nulls=True)).to_series()
+    words = Words.of(texts, np.unique(np.concatenate(list(tokens.values()))))
+    whole_words = words.among(tokens[_key(sets[-1])]).counts()
+    languages = sorted(pool["language"].drop_nulls().unique()) if "language" in pool.columns else []
+
+    def measured(chosen: np.ndarray) -> dict[str, float | None]:
+        count, rows = int(chosen.sum()), unit[chosen]
+        clusters = np.bincount(cluster[chosen], minlength=len(whole_clusters))
+        nearest = nearest_chosen(unit, chosen) if count < len(unit) else np.ones(len(unit))
+        own = words.among(tokens[_key(chosen)])
+        part = pool.filter(pl.Series(chosen))
+        values: dict[str, float | None] = {
+            "samples": count,
+            "cluster_coverage": cluster_coverage(cluster, chosen),
+            "neighbourhood_coverage": neighbourhood_coverage(nearest, to_neighbours),
+            "facility_location": facility_location(nearest),
+            "mean_pairwise_distance": mean_pairwise_distance(rows),
+            "vendi_score": vendi_score(rows),
+            "cluster_entropy": entropy(clusters),
+            "distinct_2": own.distinct_2(),
+            "near_duplicate_pairs": near_duplicates(rows) if count <= _PAIR_ROWS else None,
+            "cluster_kl": kl_divergence(clusters, whole_clusters),
+            "cluster_js": js_divergence(clusters, whole_clusters),
+            "token_kl": kl_divergence(own.counts(), whole_words),
+            "token_js": js_divergence(own.counts(), whole_words),
+            "mean_quality": _mean(part["quality"]),
+            "mean_answer_chars": _mean(pl.Series(lengths["answer_chars"][chosen])),
+            "median_answer_chars": float(np.median(lengths["answer_chars"][chosen])) if count else None,
+            "mean_prompt_chars": _mean(pl.Series(lengths["prompt_chars"][chosen])),
+        }
+        for language in languages:
+            values[f"language_share.{language}"] = _mean((part["language"] == language).cast(pl.Float64))
+        return values
+
+    return measured
+
+
+def _key(mask: np.ndarray) -> bytes:
+    return mask.tobytes()
+
+
+def _token_rows(sets: list[np.ndarray], size: int, seed: int) -> Mapping[bytes, np.ndarray]:
+    """Rows of each set whose words are counted: all sets are cut to the same number, with the seed."""
+    chosen = {}
+    for mask in sets:
+        rows = np.flatnonzero(mask)
+        chosen[_key(mask)] = np.sort(np.random.default_rng([seed, 7]).permutation(rows)[:size])
+    return chosen
+
+
+def _mean(values: pl.Series) -> float | None:
+    mean = values.cast(pl.Float64).mean()
+    return None if mean is None else float(mean)  # type: ignore[arg-type]

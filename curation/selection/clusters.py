@@ -1,0 +1,220 @@
+"""Cluster and neighbour structure of the pool.
+
+Belongs here: spherical k-means, the terms that name a cluster, the density around a sample.
+Does not belong here: what a cluster's size or a sample's density does to its weight (`weights`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+
+from curation import progress, verdicts
+from curation.selection.geometry import exact_unit, has_direction
+from curation.settings import SelectionSettings
+from curation.vectors import top_k
+
+_ITERATIONS = 20
+_TRAINED_ON = 256  # rows a cluster
+_BLOCK = 16_384
+#: A cluster is named from the texts nearest to its centre: so many of them, so many characters each.
+_NAMED_FROM, _NAMED_CHARS = 200, 400
+_TERMS = 6
+_STOP_WORDS = """
+一个 一些 一下 一种 一样 一般 一定 一直 一起 上述 下列 下面 不会 不同 不是 不能 不要 与其 之一 之后 之间 之前 也是 了解 什么 他们 以上 以下
+以及 任何 但是 作为 你们 使用 例如 依据 便于 其中 其他 其它 具有 写出 分别 列出 利用 包含 包括 即可 却是 原因 参考 另外 只是 只有 可能 可以
+各种 同时 后来 否则 哪个 哪些 哪里 因为 因此 回答 在于 基于 多少 大家 如下 如何 如果 它们 完成 对于 将会 尽管 就是 已经 并且 并不 建议 应该 应当 开始 当然
+很多 怎么 怎样 总之 您好 感谢 我们 或者 所以 所有 所示 才能 找到 按照 提供 提出 整个 文本 文章 方面 方式 无法 是否 更多 更加 最后 最终 有些 有关 有助于
+根据 正在 正确 每个 比如 没有 注意 然后 然而 生成 由于 的话 目前 直接 相关 看到 知道 确保 示例 称为 第一 第二 第三 等等 答案 给出 给定 结果 编写 而且
+而是 能够 自己 至于 虽然 表示 要求 解释 认为 许多 请问 谢谢 起来 足够 还有 还是 这个 这些 这样 这种 进行 选择 选项 通过 那么 那个 那些 都是 重要 问题
+除了 随着 需要 非常 首先 其次 帮助 创建 描述 以便 简要 简单 句子 指令 输入 输出 任务 下文 原文 上文
+about above after also and answer any are because been before being below between both but can could did does doing
+down during each few following for from further given had has have having her here him his how instruction into
+its itself just more most not now off once only other our out output over own please question same she should
+some such text than that the their them then there these they this those through too under until use using very
+was were what when where which while who whom why will with write would you your yes
+"""
+#: Words that say nothing about a subject: function words, and the phrases of instructions and answers.
+STOP_WORDS = frozenset(_STOP_WORDS.split())
+
+
+def cluster_count(rows: int, settings: SelectionSettings) -> int:
+    """Number of clusters for so many rows: as set, else the square root; never more than rows."""
+    return max(1, min(rows, settings.clusters or round(math.sqrt(rows)))) if rows else 0
+
+
+def cluster_samples(
+    ids: pl.Series, vectors: np.ndarray, texts: pl.Series, settings: SelectionSettings, seed: int
+) -> pl.DataFrame:
+    """Every sample's cluster, with the terms that name it, and how dense it is around the sample.
+
+    Parameters
+    ----------
+    ids, texts
+        n record ids (distinct) and texts.
+    vectors
+        float32 [n, d]; scaled to unit length here. Rows of zeros form a last cluster of their own.
+
+    Returns
+    -------
+    Rows of the table Clusters (without `run_id`), sorted by record_id: the order of the input does
+    not matter. Clusters are numbered from 0 by falling size.
+    """
+    order = ids.arg_sort()
+    ids, texts, unit = ids.gather(order), texts.gather(order), exact_unit(vectors)[order.to_numpy()]
+    cluster, to_centre = spherical_kmeans(unit, cluster_count(len(unit), settings), seed)
+    rows = pl.DataFrame(
+        {
+            "record_id": ids.cast(pl.String),
+            "cluster": pl.Series(cluster, dtype=pl.Int32),
+            "to_centre": pl.Series(to_centre, dtype=pl.Float64),
+            "to_neighbours": pl.Series(neighbour_similarity(unit, settings.neighbours), dtype=pl.Float64),
+        }
+    )
+    terms = cluster_terms(rows["cluster"], rows["to_centre"], texts)
+    named = rows.join(terms, on="cluster", how="left", maintain_order="left").with_columns(
+        pl.col("terms").fill_null("")
+    )
+    return verdicts.judge(
+        named,
+        [],
+        cluster_size=pl.len().over("cluster"),
+        clusters=rows["cluster"].n_unique(),
+        neighbours=min(settings.neighbours, max(rows.height - 1, 0)),
+        has_vector=pl.Series(has_direction(unit)),
+        seed=seed,
+    )
+
+
+def spherical_kmeans(unit: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters of unit vectors by the angle between them.
+
+    Lloyd's iterations with centres scaled back to unit length after each (Dhillon and Modha, 2001,
+    "Concept decompositions for large sparse text data"), from seeded starting rows, on a seeded sample
+    of at most 256 rows a cluster; then every row goes to its most similar centre. All products are
+    exact, so neither threads nor machines change the result.
+
+    Parameters
+    ----------
+    unit
+        float32 [n, d], unit rows on the grid; rows of zeros are left out and form the last cluster.
+
+    Returns
+    -------
+    cluster int32 [n], numbered by falling size (ties: by the first row), and the cosine similarity
+    to the cluster's centre, float64 [n] (0 for rows of zeros).
+    """
+    cluster, similarity = np.zeros(len(unit), dtype=np.int32), np.zeros(len(unit))
+    known = np.flatnonzero(has_direction(unit))
+    if len(known):
+        points = unit[known]
+        nearest, near = _assign(points, _centres(points, min(k, len(points)), seed))
+        numbers, first, inverse, size = np.unique(
+            nearest, return_index=True, return_inverse=True, return_counts=True
+        )
+        rank = np.empty(len(numbers), dtype=np.int32)
+        rank[np.lexsort((first, -size))] = np.arange(len(numbers), dtype=np.int32)
+        cluster[~has_direction(unit)] = len(numbers)
+        cluster[known], similarity[known] = rank[inverse], near
+    return cluster, similarity
+
+
+def _centres(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Centres of spherical k-means, unit rows on the grid, float32 [k, d]."""
+    random = np.random.default_rng(seed)
+    sample = points[np.sort(random.permutation(len(points))[: k * _TRAINED_ON])]
+    centres = sample[np.sort(random.permutation(len(sample))[:k])]
+    for _ in progress.track(range(_ITERATIONS), "clusters"):
+        nearest, similarity = _assign(sample, centres)
+        sums, sizes = _sums(sample, nearest, k)
+        empty = np.flatnonzero(sizes == 0)
+        sums[empty] = sample[np.argsort(similarity, kind="stable")[: len(empty)]]  # the worst served
+        updated = exact_unit(sums)
+        if np.array_equal(updated, centres):
+            break
+        centres = updated
+    return centres
+
+
+def _sums(points: np.ndarray, nearest: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the points of each cluster, float64 [k, d] (exact), and their number, [k]."""
+    from scipy import sparse
+
+    sums = np.zeros((k, points.shape[1]))
+    for start in range(0, len(points), _BLOCK):
+        part = nearest[start : start + _BLOCK]
+        members = sparse.csr_matrix((np.ones(len(part)), (part, np.arange(len(part)))), shape=(k, len(part)))
+        sums += members @ points[start : start + _BLOCK].astype(np.float64)
+    return sums, np.bincount(nearest, minlength=k)
+
+
+def _assign(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most similar centre of each point (ties: the lowest) and the similarity, float64."""
+    nearest, similarity = np.zeros(len(points), dtype=np.int64), np.zeros(len(points))
+    for start in range(0, len(points), _BLOCK):
+        products = points[start : start + _BLOCK] @ centres.T
+        best = products.argmax(axis=1)
+        nearest[start : start + _BLOCK] = best
+        similarity[start : start + _BLOCK] = products[np.arange(len(best)), best]
+    return nearest, similarity
+
+
+def neighbour_similarity(unit: np.ndarray, neighbours: int) -> np.ndarray:
+    """Mean cosine similarity of each row to its most similar other rows, exactly; float64 [n].
+
+    `neighbours` is cut to n - 1; a row without others, or of zeros, gets 0.
+    """
+    k = min(neighbours, len(unit) - 1)
+    if k < 1:
+        return np.zeros(len(unit))
+    similarity, _ = top_k(unit, unit, k + 1)
+    # The row itself is among the k + 1, or else k + 1 copies of it are: either way one 1 goes.
+    itself = np.einsum("ij,ij->i", unit, unit, dtype=np.float64)
+    return np.clip((similarity.sum(axis=1, dtype=np.float64) - itself) / k, -1.0, 1.0).round(6)
+
+
+def cluster_terms(cluster: pl.Series, to_centre: pl.Series, texts: pl.Series) -> pl.DataFrame:
+    """Terms that set each cluster apart: columns `cluster`, `terms` (best first, joined by spaces).
+
+    Class-based TF-IDF (Grootendorst, 2022, "BERTopic"), on texts in place of occurrences, so that one
+    text that repeats itself does not name a cluster: p(w, c) * ln(1 + 1 / f(w)), where p is the share
+    of the texts of cluster c that hold word w, and f the sum of these shares over all clusters. Words
+    are cut by jieba; single characters, numbers and stop words are left out, and so are words of one
+    text only where the cluster has more than four.
+    """
+    import rjieba
+
+    nearest = (
+        pl.DataFrame({"cluster": cluster, "to_centre": to_centre, "text": texts})
+        .with_row_index()
+        .filter(pl.struct(-pl.col("to_centre"), "index").rank("ordinal").over("cluster") <= _NAMED_FROM)
+        .select(
+            "index",
+            "cluster",
+            pl.len().over("cluster").alias("texts"),
+            pl.col("text").fill_null("").str.slice(0, _NAMED_CHARS).str.to_lowercase(),
+        )
+    )
+    cut = [list(set(rjieba.cut(text))) for text in nearest["text"]]
+    words = (
+        nearest.select("cluster", "texts", pl.Series("word", cut, dtype=pl.List(pl.String)))
+        .explode("word")
+        .filter(
+            pl.col("word").str.contains(r"^[\p{L}\p{N}+#.-]{2,20}$")
+            & ~pl.col("word").str.contains(r"^[\p{N}.-]|[.-]$")
+            & ~pl.col("word").is_in(sorted(STOP_WORDS))
+        )
+        .group_by("cluster", "texts", "word")
+        .len("count")
+        .filter((pl.col("count") > 1) | (pl.col("texts") <= 4))
+        .sort("cluster", "word")
+    )
+    return (
+        words.with_columns(share=pl.col("count") / pl.col("texts"))
+        .with_columns(score=(pl.col("share") * (1 + 1 / pl.col("share").sum().over("word")).log()).round(9))
+        .sort("cluster", "score", "word", descending=[False, True, False])
+        .group_by("cluster", maintain_order=True)
+        .agg(pl.col("word").head(_TERMS).str.join(" ").alias("terms"))
+    )

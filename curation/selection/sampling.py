@@ -1,0 +1,232 @@
+"""Choosing a fixed number of rows with given probabilities.
+
+Belongs here: inclusion probabilities from weights, the pivotal design that meets them exactly, an
+order in which near rows stand together, and the walk that keeps choices apart.
+Does not belong here: what the weights mean (`weights`) or which rows compete (`strategies`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from curation import progress
+from curation.vectors import DECIMALS
+
+_BLOCK = 1_024
+_TINY = 1e-9
+
+
+def inclusion_probabilities(weights: np.ndarray, size: int) -> np.ndarray:
+    """π_i = min(1, c * w_i) with the one c for which they add up to `size`.
+
+    Exact: with the weights in falling order, the k largest are certain (π = 1) for the smallest k for
+    which c = (size - k) / (sum of the others) leaves no other probability above 1. See Tillé, 2006,
+    "Sampling algorithms", chapter 2.
+
+    Parameters
+    ----------
+    weights
+        float64 [n], at least 0 and finite.
+    size
+        Wanted sum; where fewer rows have a weight above 0, all of those get 1.
+
+    Raises
+    ------
+    ValueError
+        A weight is negative or not finite, or `size` is negative.
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    if size < 0:
+        raise ValueError(f"size is {size}; allowed: 0 or more")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("weights must be finite and at least 0")
+    positive = weights > 0
+    if size >= positive.sum():
+        return positive.astype(np.float64)
+    if size == 0:
+        return np.zeros(len(weights))
+    falling = np.sort(weights)[::-1]
+    rest = np.cumsum(falling[::-1])[::-1]  # sum of this weight and all smaller ones
+    fits = (size - np.arange(size)) * falling[:size] <= rest[:size] * (1 + 1e-12)
+    k = int(np.argmax(fits)) if fits.any() else size - 1
+    return np.minimum(1.0, (size - k) / rest[k] * weights)
+
+
+@cache
+def _pivotal_kernel() -> Any:
+    import numba
+
+    @numba.njit(cache=True)
+    def pivotal(probabilities: Any, uniform: Any, chosen: Any) -> None:
+        holder, held = -1, 0.0
+        for row in range(len(probabilities)):
+            p = probabilities[row]
+            if p <= 0.0:
+                continue
+            if p >= 1.0:
+                chosen[row] = True
+                continue
+            if holder < 0:
+                holder, held = row, p
+                continue
+            together = held + p
+            if together < 1.0 - 1e-9:  # one takes all, the other is out
+                if uniform[row] * together < p:
+                    holder = row
+                held = together
+            elif together <= 1.0 + 1e-9:  # exactly one of the two
+                chosen[row if uniform[row] * together < p else holder] = True
+                holder, held = -1, 0.0
+            else:  # one is in, the other keeps what is left over
+                left = together - 1.0
+                if uniform[row] * (2.0 - together) < 1.0 - p:
+                    chosen[holder] = True
+                    holder = row
+                else:
+                    chosen[row] = True
+                held = left
+        if holder >= 0 and held > 0.5:
+            chosen[holder] = True
+
+    return pivotal
+
+
+def pivotal_sample(probabilities: np.ndarray, seed: int) -> np.ndarray:
+    """A sample in which each row is chosen with exactly its probability, of fixed size.
+
+    The ordered pivotal method (Deville and Tillé, 1998; Chauvet, 2012): rows compete in their order,
+    two at a time, for their joint probability. Since neighbours in the order compete with each other,
+    the sample is spread over it: between two chosen rows lies about one unit of probability.
+
+    Parameters
+    ----------
+    probabilities
+        float64 [n] in [0, 1]. Where they add up to an integer, exactly so many rows are chosen.
+
+    Returns
+    -------
+    bool [n].
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    clean = np.where(probabilities > 1 - _TINY, 1.0, np.where(probabilities < 1e-15, 0.0, probabilities))
+    chosen = np.zeros(len(clean), dtype=np.bool_)
+    _pivotal_kernel()(clean, np.random.default_rng(seed).random(len(clean)), chosen)
+    return chosen
+
+
+def order_sample(probabilities: np.ndarray, seed: int) -> np.ndarray:
+    """All rows in the order of a random draw in which the more probable tend to come first.
+
+    Pareto order sampling (Rosén, 1997): ascending in (u / (1 - u)) / (π / (1 - π)) with u uniform; the
+    first rows are a sample with nearly the given probabilities, whatever their number.
+
+    Returns
+    -------
+    int64 [n]: row numbers.
+    """
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-12, 1 - 1e-12)
+    u = np.clip(np.random.default_rng([seed, 1]).random(len(p)), 1e-12, 1 - 1e-12)
+    return np.argsort((u / (1 - u)) * ((1 - p) / p), kind="stable")
+
+
+def spread_order(unit: np.ndarray, groups: np.ndarray, leaf: int = 8) -> np.ndarray:
+    """An order in which rows that are near to each other stand near to each other.
+
+    Group by group; inside a group the rows are halved along their direction of largest spread, again
+    and again, down to `leaf` rows, which stay in the order given. A sample that is spread over this
+    order is spread over the space.
+
+    Parameters
+    ----------
+    unit, groups
+        float32 [n, d] vectors and int [n] group of each row.
+
+    Returns
+    -------
+    int64 [n]: row numbers.
+    """
+    by_group = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[by_group], prepend=np.nan))
+    parts = [by_group[a:b] for a, b in zip(starts, [*starts[1:], len(by_group)], strict=True)][::-1]
+    done: list[np.ndarray] = []
+    while parts:
+        rows = parts.pop()
+        if len(rows) <= leaf:
+            done.append(rows)
+            continue
+        along = np.round(_main_axis(unit[rows]), DECIMALS)
+        rows = rows[np.argsort(along, kind="stable")]
+        parts += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+    return np.concatenate(done) if done else np.empty(0, dtype=np.int64)
+
+
+def _main_axis(points: np.ndarray, iterations: int = 6) -> np.ndarray:
+    """Place of each point along the direction of largest spread, by power iteration; [n]."""
+    centred = points.astype(np.float64)
+    centred -= centred.mean(axis=0)
+    axis = centred[np.argmax(np.einsum("ij,ij->i", centred, centred))]
+    for _ in range(iterations):
+        axis = centred.T @ (centred @ axis)
+        length = np.linalg.norm(axis)
+        if length < 1e-12:
+            return np.zeros(len(points))
+        axis /= length
+    return centred @ axis
+
+
+def accept_apart(
+    order: np.ndarray, unit: np.ndarray, size: int, max_similarity: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Walk the rows in order and accept each that is not too near to an accepted one, up to `size`.
+
+    As in DEITA (Liu et al., 2024), compared with *accepted* rows only, so the result does not depend
+    on how the walk is cut into blocks.
+
+    Parameters
+    ----------
+    order
+        int [m] row numbers, best first.
+    unit
+        float32 [n, d] unit vectors on the grid (rows of zeros are near to nothing).
+    max_similarity
+        Cosine similarity above which a row is refused.
+
+    Returns
+    -------
+    accepted bool [n]; for a refused row the accepted row that it is nearest to, int64 [n] (-1 for all
+    others), and the similarity between them, float64 [n] (NaN for all others).
+    """
+    accepted = np.zeros(len(unit), dtype=bool)
+    refused_for, similarity = np.full(len(unit), -1, dtype=np.int64), np.full(len(unit), np.nan)
+    so_far = np.empty((max(size, 0), unit.shape[1] if unit.ndim == 2 else 0), dtype=np.float32)
+    names = np.empty(max(size, 0), dtype=np.int64)
+    count = 0
+    for start in range(0, len(order), _BLOCK):
+        if count >= size:
+            break
+        rows = order[start : start + _BLOCK]
+        block = unit[rows]
+        nearest = np.full(len(rows), -np.inf, dtype=np.float32)
+        who = np.full(len(rows), -1, dtype=np.int64)
+        for first in range(0, count, 16 * _BLOCK):
+            products = block @ so_far[first : min(first + 16 * _BLOCK, count)].T
+            best = products.argmax(axis=1)
+            value = products[np.arange(len(rows)), best]
+            better = value > nearest
+            nearest[better], who[better] = value[better], names[first + best[better]]
+        within = block @ block.T
+        for place, row in enumerate(rows):
+            if count >= size:
+                break
+            if nearest[place] > max_similarity:
+                refused_for[row], similarity[row] = who[place], nearest[place]
+                continue
+            accepted[row], names[count], so_far[count] = True, row, block[place]
+            count += 1
+            nearer = within[place] > nearest
+            nearest[nearer], who[nearer] = within[place][nearer], row
+        progress.report("keeping choices apart", count, size)
+    return accepted, refused_for, similarity

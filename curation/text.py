@@ -1,0 +1,860 @@
+"""What a text is, character by character: its normal form, its language, and what is wrong with it.
+
+Belongs here: normalising, masking personal data, shares of scripts, and scores for garbled, repeated,
+marked-up and advertising text, vectorised over a column of texts.
+Does not belong here: limits and verdicts (`corpus.cleaning`, `pool`), or the identity of a record
+(`records`).
+
+Functions of a `pl.Series` return a frame or a Series of the same length. Functions of a `pl.Expr` are
+expressions over a text column, usable in `select` and `with_columns`; null texts count as empty.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+#: Texts are worked on in blocks of so many bytes, which bounds the memory.
+_BLOCK_BYTES = 32 << 20
+#: The languages that `language` tells apart.
+LANGUAGES = ("zh", "en", "mixed", "other")
+#: What `mask_pii` looks for, in this order, and the tag that takes its place.
+PII_TAGS = {
+    "email": "<EMAIL>",
+    "id_number": "<ID_NUMBER>",
+    "bank_card": "<BANK_CARD>",
+    "phone": "<PHONE>",
+    "ip": "<IP>",
+    "plate": "<PLATE>",
+}
+
+
+# -- texts as arrays ----------------------------------------------------------------------------
+
+
+def utf8(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of all texts end to end (uint8) and where each begins (int64, one more than texts).
+
+    No copy is made where Polars holds them so already. Nulls are empty.
+    """
+    array = texts.cast(pl.String).fill_null("").rechunk().to_arrow()
+    if hasattr(array, "combine_chunks"):
+        array = array.combine_chunks()
+    _, offsets, data = array.cast("large_string").buffers()
+    if not len(texts):
+        return np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    places = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(texts) + 1]
+    return np.frombuffer(data or b"", dtype=np.uint8), places
+
+
+def blocks(texts: pl.Series, block_bytes: int = _BLOCK_BYTES) -> Iterator[pl.Series]:
+    """The texts in consecutive slices of at most about `block_bytes` bytes each."""
+    if not len(texts):
+        return
+    ends = texts.str.len_bytes().fill_null(0).cast(pl.Int64).cum_sum().to_numpy()
+    first = 0
+    while first < len(texts):
+        done = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, done + block_bytes, side="right")), first + 1)
+        yield texts.slice(first, last - first)
+        first = last
+
+
+def code_points(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Code points of all texts end to end (int32), and where each text begins (int64)."""
+    from curation import text_kernels
+
+    codes, starts = text_kernels.decode(*utf8(texts))
+    return codes, starts
+
+
+def _from_code_points(codes: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> pl.Series:
+    import pyarrow as pa
+
+    from curation import text_kernels
+
+    data, offsets = text_kernels.encode(codes, starts, lengths)
+    buffers = (pa.py_buffer(offsets), pa.py_buffer(data))
+    return pl.Series(pa.LargeStringArray.from_buffers(len(lengths), *buffers), dtype=pl.String)
+
+
+def _per_text(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], texts: pl.Series) -> np.ndarray:
+    """Run a kernel over the blocks of texts and join what it returns, one row a text."""
+    parts = [kernel(*code_points(block)) for block in blocks(texts)]
+    return np.concatenate(parts) if parts else kernel(np.zeros(0, np.int32), np.zeros(1, np.int64))
+
+
+def _expression(
+    function: Callable[[pl.Series], pl.Series], expr: pl.Expr, dtype: Any = pl.Float64
+) -> pl.Expr:
+    return expr.map_batches(function, return_dtype=dtype, is_elementwise=True)
+
+
+# -- classes of characters ----------------------------------------------------------------------
+
+_COMMON_MARKS = frozenset(
+    "，。、；：？！（）《》〈〉【】「」『』〔〕“”‘’…—～·"
+    "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~°×÷±€£¥￥℃‰①②③④⑤⑥⑦⑧⑨⑩√≈≠≤≥∞→←↑↓•●■◆★☆※　"
+)  # fmt: skip
+
+
+def _encodes(char: str, charset: str, low: int = 0, high: int = 0xFFFF) -> bool:
+    try:
+        body = char.encode(charset)
+    except UnicodeEncodeError:
+        return False
+    return low <= int.from_bytes(body[:2], "big") <= high
+
+
+def _is_everyday_han(char: str) -> bool:
+    """Han characters in the everyday sets: GB 2312, level 1 of Big5, level 1 of JIS X 0208."""
+    return (
+        _encodes(char, "gb2312")
+        or _encodes(char, "big5", 0xA440, 0xC67E)
+        or _encodes(char, "shift_jis", 0x889F, 0x9872)
+    )
+
+
+def _is_han(code: int) -> bool:
+    return (
+        0x4E00 <= code <= 0x9FFF
+        or 0x3400 <= code <= 0x4DBF
+        or 0x20000 <= code <= 0x323AF
+        or 0xF900 <= code <= 0xFAFF
+        or code in (0x3005, 0x3007)
+    )
+
+
+def _letter_class(code: int, char: str) -> int:
+    from curation import text_kernels as k
+
+    if _is_han(code):
+        return k.HAN if code < 0x10000 and _is_everyday_han(char) else k.RARE_HAN
+    if char.isascii():
+        return k.LATIN
+    if 0x3040 <= code <= 0x30FF or 0x31F0 <= code <= 0x31FF or 0xFF66 <= code <= 0xFF9F:
+        return k.KANA
+    return k.ACCENTED if "LATIN" in unicodedata.name(char, "") else k.OTHER_LETTER
+
+
+@cache
+def character_classes() -> np.ndarray:
+    """Class of each code point (uint8), see `text_kernels` for the names."""
+    from curation import text_kernels as k
+
+    of_category = {
+        "Nd": k.DIGIT,
+        "Mn": k.JOINER,
+        "Mc": k.JOINER,
+        "Me": k.JOINER,
+        "Cf": k.JOINER,
+        "Cc": k.BROKEN,
+    }
+    classes = np.full(sys.maxunicode + 1, k.SYMBOL, dtype=np.uint8)
+    for code in range(0x32400):
+        char = chr(code)
+        category = unicodedata.category(char)
+        if char.isspace():
+            classes[code] = k.SPACE
+        elif category[0] == "L" or _is_han(code):
+            classes[code] = _letter_class(code, char)
+        elif char in _COMMON_MARKS:
+            classes[code] = k.PUNCTUATION
+        else:
+            classes[code] = of_category.get(category, k.SYMBOL)
+    classes[0xE0000:0xE0200] = k.JOINER  # tags and variation selectors
+    classes[0xE000:0xF900] = classes[0xF0000:] = k.BROKEN  # private use
+    classes[0xFDD0:0xFDF0] = classes[0xFFFD:0x10000] = k.BROKEN  # no characters, and the sign for a lost one
+    return classes
+
+
+@cache
+def gbk_roles() -> np.ndarray:
+    """Role of each code point when UTF-8 was read as GBK (uint8), see `text_kernels`."""
+    from curation import text_kernels as k
+
+    roles = np.full(sys.maxunicode + 1, k.NO_ROLE, dtype=np.uint8)
+    for lead in range(0x81, 0xF0):
+        for trail in range(0x80, 0xF0):
+            char = bytes((lead, trail)).decode("gbk", "ignore")
+            if len(char) != 1:
+                continue
+            if lead >= 0xE2 and trail <= 0xBF:
+                roles[ord(char)] = k.FIRST
+            elif lead <= 0xBF and trail >= 0xE2:
+                roles[ord(char)] = k.SECOND
+            elif lead <= 0xBF and trail <= 0xBF:
+                roles[ord(char)] = k.THIRD
+    return roles
+
+
+def _class_counts(texts: pl.Series) -> np.ndarray:
+    """Characters of each class: int32 (texts, classes)."""
+    from curation import text_kernels as k
+
+    classes = character_classes()
+    return _per_text(lambda codes, starts: k.count_classes(codes, starts, classes), texts)
+
+
+def shares(texts: pl.Series) -> pl.DataFrame:
+    """Make-up of each text by kind of character.
+
+    Returns `n_chars` (UInt32, without white space and joiners) and the shares of it (Float64) `han`,
+    `latin`, `digit`, `symbol` (neither letter, digit nor common punctuation), `broken` (replacement,
+    private-use and control characters) and `foreign` (letters that are neither Han nor Latin).
+    """
+    from curation import text_kernels as k
+
+    counts = _class_counts(texts)
+    visible = counts.sum(axis=1) - counts[:, k.SPACE] - counts[:, k.JOINER]
+    over = np.maximum(visible, 1)
+    return pl.DataFrame(
+        {
+            "n_chars": visible.astype(np.uint32),
+            "han": (counts[:, k.HAN] + counts[:, k.RARE_HAN]) / over,
+            "latin": (counts[:, k.LATIN] + counts[:, k.ACCENTED]) / over,
+            "digit": counts[:, k.DIGIT] / over,
+            "symbol": (counts[:, k.SYMBOL] + counts[:, k.BROKEN]) / over,
+            "broken": counts[:, k.BROKEN] / over,
+            "foreign": (counts[:, k.KANA] + counts[:, k.OTHER_LETTER]) / over,
+        }
+    )
+
+
+def n_chars(expr: pl.Expr) -> pl.Expr:
+    """Characters without white space (UInt32)."""
+    return _expression(lambda texts: shares(texts)["n_chars"], expr, pl.UInt32)
+
+
+def _share(expr: pl.Expr, name: str) -> pl.Expr:
+    return _expression(lambda texts: shares(texts)[name], expr)
+
+
+def han_share(expr: pl.Expr) -> pl.Expr:
+    """Share of Han characters among all but white space."""
+    return _share(expr, "han")
+
+
+def latin_share(expr: pl.Expr) -> pl.Expr:
+    """Share of Latin letters among all but white space."""
+    return _share(expr, "latin")
+
+
+def digit_share(expr: pl.Expr) -> pl.Expr:
+    """Share of digits among all but white space."""
+    return _share(expr, "digit")
+
+
+def symbol_share(expr: pl.Expr) -> pl.Expr:
+    """Share of characters that are neither letters, digits nor common punctuation."""
+    return _share(expr, "symbol")
+
+
+# -- language -----------------------------------------------------------------------------------
+
+_ENGLISH = r"(?i)(?-u:\b)(?:the|of|and|to|is|that|for|it|with|was|are|be|this|you|by|or|from|at|have|not|has|we|they|your|can|will|which|his|her|if|there)(?-u:\b)"
+_NOT_ENGLISH = (
+    r"(?i)(?-u:\b)(?:der|die|das|und|ist|nicht|ein|eine|mit|den|von|auf|zu|le|la|les|des|et|est|une|un|du|dans|pour|que|qui|el|los|las|una|por|con|para|del|"
+    r"il|di|che|per|non|sono|della|o|os|um|uma|de|het|een|van|niet|yang|dan|untuk|dengan|ini|itu|och|att|det|som|en|av|og|nie|jest|na|se|bir|ve|bu|ang|ng|mga)(?-u:\b)"
+)
+
+
+def _languages(texts: pl.Series) -> pl.Series:
+    from curation import text_kernels as k
+
+    counts = _class_counts(texts).astype(np.float64)
+    han = counts[:, k.HAN] + counts[:, k.RARE_HAN]
+    latin = counts[:, k.LATIN] + counts[:, k.ACCENTED]
+    foreign = counts[:, k.KANA] + counts[:, k.OTHER_LETTER]
+    words = latin / 5  # a Han character says about as much as an English word
+    total = np.maximum(han + words + foreign, 1e-9)
+    chinese = han / total
+    # Greek letters in formulae are no language, kana beside Han is Japanese
+    other = (foreign / total > 0.3) | ((counts[:, k.KANA] >= 2) & (counts[:, k.KANA] > 0.1 * han))
+    western = ~other & (chinese < 0.1) & (latin > 0)
+    result = np.where(chinese >= 0.6, "zh", np.where(chinese >= 0.1, "mixed", "en")).astype(object)
+    result[other | (han + latin + foreign == 0)] = "other"
+    if western.any():
+        column = texts.filter(pl.Series(western)).fill_null("")
+        english = column.str.count_matches(_ENGLISH).to_numpy().astype(np.float64)
+        others = column.str.count_matches(_NOT_ENGLISH).to_numpy().astype(np.float64)
+        accents = counts[western, k.ACCENTED] / np.maximum(latin[western], 1)
+        foreign_latin = (accents > 0.03) | ((others >= 2) & (others > english))
+        result[np.flatnonzero(western)[foreign_latin]] = "other"
+    return pl.Series("language", result.tolist(), dtype=pl.String)
+
+
+def language(expr: pl.Expr) -> pl.Expr:
+    """zh, en, mixed (Chinese with much Latin text) or other.
+
+    By script, where a Han character weighs as much as five Latin letters; kana, Hangul, Cyrillic and
+    so on are other. Latin text is other where its accents or its function words are not English.
+    Text without any letter is other.
+    """
+    return _expression(_languages, expr, pl.String)
+
+
+# -- normal form --------------------------------------------------------------------------------
+
+#: Full-width marks that are at home in Chinese text and stay as they are.
+_CHINESE_MARKS = frozenset("，！？：；（）～￥")
+_INVISIBLE = frozenset(
+    (0xAD, 0x200B, 0x200E, 0x200F, 0xFEFF, 0xFFF9, 0xFFFA, 0xFFFB, 0x180E, *range(0x202A, 0x202F), *range(0x2060, 0x2070))
+)  # fmt: skip
+
+
+@cache
+def _tidy_table() -> np.ndarray:
+    """What each code point becomes (int32): itself, another, white space, or 0 for removed.
+
+    Compatibility forms are folded only where they say the same: widths, Kangxi radicals, CJK
+    compatibility ideographs. NFKC would also make 2 of ², 1 of ① and ... of ….
+    """
+    table = np.arange(sys.maxunicode + 1, dtype=np.int32)
+    for code in range(0x30000):
+        char = chr(code)
+        if code in (0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029):
+            table[code] = 0x0A
+        elif char.isspace():
+            table[code] = 0x20
+        elif code in _INVISIBLE or (unicodedata.category(char) == "Cc"):
+            table[code] = 0
+        elif char not in _CHINESE_MARKS:
+            kind = unicodedata.decomposition(char).split(" ")[0]
+            radical = 0x2E80 <= code <= 0x2FD5
+            form: Literal["NFC", "NFKC"] = "NFKC" if kind in ("<wide>", "<narrow>") or radical else "NFC"
+            folded = unicodedata.normalize(form, char)
+            if len(folded) == 1:
+                table[code] = ord(folded)
+    table[0xFDD0:0xFDF0] = table[0xFFFE] = table[0xFFFF] = 0
+    return table
+
+
+def _tidied(texts: pl.Series) -> pl.DataFrame:
+    """White space, widths and control characters in order: text, control_chars, width."""
+    from curation import text_kernels
+
+    table = _tidy_table()
+    parts = []
+    for block in blocks(texts):
+        codes, starts = code_points(block)
+        lengths, removed, replaced = text_kernels.tidy(codes, starts, table)
+        parts.append(
+            pl.DataFrame(
+                {
+                    "text": _from_code_points(codes, starts, lengths),
+                    "control_chars": removed,
+                    "width": replaced,
+                }
+            )
+        )
+    schema = {"text": pl.String, "control_chars": pl.UInt32, "width": pl.UInt32}
+    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+
+
+def _put(series: pl.Series, places: pl.Series, values: pl.Series | list[str]) -> pl.Series:
+    """The series with other values at some places; `Series.scatter` alone would change it in place."""
+    return series.clone().scatter(places, values)
+
+
+def _where(texts: pl.Series, needs: pl.Series, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Apply a costly function only to the texts that need it."""
+    if not needs.any():
+        return texts
+    return _put(texts, needs.arg_true(), function(texts.filter(needs)))
+
+
+_COMPOSABLE = r"[\p{M}\u{1100}-\u{11FF}]"
+_LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
+
+
+def _composed(texts: pl.Series) -> pl.Series:
+    """NFC, and Latin ligatures spelt out."""
+    texts = _where(texts, texts.str.contains(_COMPOSABLE), lambda some: some.str.normalize("NFC"))
+    return _where(
+        texts, texts.str.contains(r"[\u{FB00}-\u{FB06}]"), lambda some: some.str.replace_many(_LIGATURES)
+    )
+
+
+# Text read in a wrong encoding: UTF-8 as Latin-1 or Windows-1252 (ftfy), GBK as Latin-1, UTF-8 as GBK,
+# and characters beyond ASCII that are spelt as numeric entities.
+_MAYBE_GARBLED = (
+    r"[\u{C2}-\u{F4}][\u{80}-\u{BF}\u{152}\u{153}\u{160}\u{161}\u{178}\u{17D}\u{17E}\u{192}\u{2C6}\u{2DC}\u{2013}-\u{203A}\u{20AC}\u{2122}]"
+    r"|[\u{A1}-\u{FE}]{4}|&#x?[0-9a-fA-F]{2,6};"
+)
+_ENTITY = re.compile(r"&#(?:x([0-9a-fA-F]{2,6})|([0-9]{3,7}));")
+_LATIN_RUN = re.compile(r"[\x80-\xff]{2,}")
+_HAN_RUN = re.compile(r"[^\x00-\xff]{2,}")
+
+
+def _entity(match: re.Match[str]) -> str:
+    code = int(match[1], 16) if match[1] else int(match[2])
+    is_text = 0xA0 <= code <= sys.maxunicode and not 0xD800 <= code <= 0xDFFF
+    return chr(code) if is_text else match[0]
+
+
+def _recode(run: str, wrong: str, right: str) -> str:
+    """The run read again in the encoding that it was in, where that gives everyday text."""
+    try:
+        text = run.encode(wrong).decode(right)
+    except UnicodeError:
+        return run
+    everyday = sum(_is_everyday_han(char) or char in _COMMON_MARKS or char.isascii() for char in text)
+    return text if everyday >= 0.9 * len(text) else run
+
+
+def _repair_latin(text: str) -> str:
+    """Undo GBK read as Latin-1, where hardly anything above ASCII is left that is not GBK.
+
+    Two characters could be a chance (ÄÖÜä); four and more are not.
+    """
+    runs = [match[0] for match in _LATIN_RUN.finditer(text)]
+    recoded = {run: _recode(run, "latin-1", "gb18030") for run in runs}
+    undone = sum(len(run) for run in runs if recoded[run] != run)
+    above_ascii = sum("\x80" <= char <= "\xff" for char in text)
+    if undone < 8 or undone < 0.8 * above_ascii:
+        return text
+    return _LATIN_RUN.sub(lambda run: recoded[run[0]], text)
+
+
+def _repair(text: str) -> str:
+    """Undo a wrong decoding where that can be undone exactly."""
+    import ftfy
+
+    text = _ENTITY.sub(_entity, text)
+    # ftfy would take some pairs of GBK bytes for UTF-8
+    return ftfy.fix_encoding(_repair_latin(text))
+
+
+def _repair_gbk(text: str) -> str:
+    """Undo UTF-8 read as GBK, run by run; a run that is UTF-8 by chance does not occur."""
+    return _HAN_RUN.sub(lambda run: _recode(run[0], "gb18030", "utf-8"), text)
+
+
+def _repaired(texts: pl.Series) -> pl.Series:
+    texts = _where(
+        texts,
+        texts.str.contains(_MAYBE_GARBLED),
+        lambda some: pl.Series([_repair(text) for text in some], dtype=pl.String),
+    )
+    doubtful = pl.Series(_garbled(texts) >= 3, dtype=pl.Boolean)
+    return _where(
+        texts, doubtful, lambda some: pl.Series([_repair_gbk(text) for text in some], dtype=pl.String)
+    )
+
+
+def _dictionary(name: str) -> dict[str, str]:
+    """A dictionary of OpenCC: first choice of the simplified form by traditional form."""
+    lines = resources.files("opencc").joinpath("dictionary", name).read_text("utf-8").splitlines()
+    pairs = (line.split("\t") for line in lines if "\t" in line)
+    return {source: targets.split()[0] for source, targets in pairs}
+
+
+#: Two-character phrases of OpenCC that lie across the words of ordinary text, as in 透明覆盖.
+_ACCIDENTAL_PHRASES = frozenset(("明覆", "露覆", "示覆", "沈船", "有序"))
+#: Traditional spellings of characters that exist in simplified text too, which therefore do not show
+#: that a text is traditional.
+_VARIANT_WORDS = {
+    "噁心": "恶心", "答覆": "答复", "回覆": "回复", "反覆": "反复", "批覆": "批复", "藉口": "借口", "藉此": "借此", "藉助": "借助",
+    "藉由": "借由", "藉以": "借以", "然後": "然后", "以後": "以后", "之後": "之后", "後来": "后来", "最後": "最后",
+}  # fmt: skip
+
+
+@cache
+def _traditional() -> tuple[dict[str, str], str]:
+    """Replacements from traditional to simplified, longest first, and the characters that call for them."""
+    characters = _dictionary("TSCharacters.txt")
+    phrases = {
+        source: target
+        for source, target in _dictionary("TSPhrases.txt").items()
+        if source not in _ACCIDENTAL_PHRASES
+    }
+    table = phrases | {source: target for source, target in characters.items() if source != target}
+    # in the names of compounds (噁唑) this character is simplified already
+    del characters["噁"], table["噁"]
+    ordered = dict(sorted(table.items(), key=lambda item: (-len(item[0]), item[0])))
+    telling = [char for char, target in characters.items() if char != target and not _encodes(char, "gb2312")]
+    return ordered, "".join(sorted(telling))
+
+
+def simplify(texts: pl.Series) -> pl.DataFrame:
+    """Traditional to simplified characters, by OpenCC's dictionaries: `text`, `simplified` (UInt32).
+
+    A text is converted where it holds a character that simplified text does not (outside GB 2312) and
+    is not Japanese. The longest phrase wins, from the left. `simplified` counts changed characters.
+    """
+    table, telling = _traditional()
+    japanese = pl.Series(_class_counts(texts)[:, 8] >= 2, dtype=pl.Boolean)
+    needs = texts.str.contains(f"[{telling}]") & ~japanese
+    after = _where(texts, needs, lambda some: some.str.replace_many(table, leftmost=True))
+    variants = after.str.contains("[覆藉後噁]") & ~japanese
+    after = _where(after, variants, lambda some: some.str.replace_many(_VARIANT_WORDS))
+    count = _differences(texts, after)
+    return pl.DataFrame({"text": after, "simplified": count})
+
+
+def _differences(before: pl.Series, after: pl.Series) -> pl.Series:
+    """Characters that differ, place by place (plus the difference in length), UInt32."""
+    changed = before != after
+    counts = pl.Series(np.zeros(len(before), dtype=np.uint32))
+    if not changed.any():
+        return counts
+    found = []
+    for one, other in zip(before.filter(changed), after.filter(changed), strict=True):
+        a = np.frombuffer(one.encode("utf-32-le"), dtype=np.uint32)
+        b = np.frombuffer(other.encode("utf-32-le"), dtype=np.uint32)
+        shorter = min(len(a), len(b))
+        found.append(int((a[:shorter] != b[:shorter]).sum()) + abs(len(a) - len(b)))
+    return _put(counts, changed.arg_true(), pl.Series(found, dtype=pl.UInt32))
+
+
+def normalise(texts: pl.Series, *, simplify: bool = True) -> pl.DataFrame:
+    """The normal form of each text.
+
+    Wrong decodings are undone where that can be done exactly (ftfy and two Chinese cases); widths are
+    folded but for Chinese punctuation; characters are composed (NFC); control and zero-width
+    characters go; white space is collapsed, line breaks and the indentation of code kept (one blank
+    line at most); traditional characters become simplified ones unless `simplify` is false.
+
+    Returns `text` and `changes`, a struct of `fixed_encoding` (Boolean), `control_chars`, `width` and
+    `simplified` (characters, UInt32). The normal form of a normal form is itself.
+    """
+    before = texts.cast(pl.String).fill_null("").rename("text")
+    result = _normalise_once(before, simplify)
+    # Rarely one step makes work for another (a repaired text may be traditional): go on until it holds.
+    pending = (result["text"] != before).arg_true()
+    for _ in range(4):
+        again = _normalise_once(result["text"].gather(pending), simplify)
+        moved = again["text"] != result["text"].gather(pending)
+        if not moved.any():
+            break
+        pending, again = pending.filter(moved), again.filter(moved)
+        earlier = result[pending]
+        merged = again.with_columns(
+            *(
+                (
+                    earlier[name] | again[name] if name == "fixed_encoding" else earlier[name] + again[name]
+                ).alias(name)
+                for name in again.columns
+                if name != "text"
+            )
+        )
+        result = result.with_columns(
+            *(_put(result[name], pending, merged[name]).alias(name) for name in result.columns)
+        )
+    return result.select("text", pl.struct(pl.exclude("text")).alias("changes"))
+
+
+def _normalise_once(texts: pl.Series, simple: bool) -> pl.DataFrame:
+    repaired = _repaired(texts)
+    tidied = _tidied(repaired)
+    text = _composed(tidied["text"])
+    changed: pl.Series = pl.Series(np.zeros(len(text), dtype=np.uint32))
+    if simple:
+        converted = _simplify(text)
+        text, changed = converted["text"], converted["simplified"]
+    return pl.DataFrame(
+        {
+            "text": text,
+            "fixed_encoding": repaired != texts,
+            "control_chars": tidied["control_chars"],
+            "width": tidied["width"],
+            "simplified": changed,
+        }
+    )
+
+
+_simplify = simplify  # `normalise` has a parameter of that name
+
+
+# -- personal data ------------------------------------------------------------------------------
+
+_MAYBE_PII = r"\d{4}[ -]?\d{3,4}|@|＠|\d\.\d{1,3}\.\d|[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-Z]"
+_PII = re.compile(
+    r"(?P<email>[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,12}(?![A-Za-z]))"
+    r"|(?<![0-9A-Za-z./=_-])(?:"
+    r"(?P<id_number>[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx])"
+    r"|(?P<bank_card>(?:4\d{12}|3[068]\d{12}|3[47]\d{13}|[3-6]\d{15,18})|[3-6]\d{3}([ -])\d{4}\4\d{4}\4\d{4}(?:\4\d{1,3})?)"
+    r"|(?P<phone>(?:\+?86[ -]?)?1[3-9]\d(?:\d{8}|([ -])\d{4}\6\d{4}))"
+    r"|(?P<ip>(?:\d{1,3}\.){3}\d{1,3})"
+    r"|(?P<plate>[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·•]?(?=[A-Z]{0,3}\d)[A-HJ-NP-Z0-9]{5,6})"
+    r")(?![0-9A-Za-z_])(?!\.\d)"
+)
+_ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+
+
+def _id_number_holds(number: str) -> bool:
+    """Check character of a mainland identity number (GB 11643-1999, ISO 7064 MOD 11-2)."""
+    total = sum(weight * int(digit) for weight, digit in zip(_ID_WEIGHTS, number[:17], strict=True))
+    return "10X98765432"[total % 11] == number[17].upper()
+
+
+def _luhn_holds(number: str) -> bool:
+    """Check digit of a card number (ISO/IEC 7812-1, Luhn)."""
+    digits = [int(char) for char in reversed(number) if char.isdigit()]
+    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
+    return len(set(digits)) > 1 and (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def _ip_holds(address: str) -> bool:
+    """A public address; section numbers such as 3.2.1.4 and private addresses name nobody."""
+    import ipaddress
+
+    octets = [int(part) for part in address.split(".")]
+    if max(octets) > 255 or max(octets) < 100:
+        return False
+    return ipaddress.IPv4Address(".".join(map(str, octets))).is_global
+
+
+def _plate_holds(plate: str) -> bool:
+    return sum(char.isdigit() for char in plate) >= 2
+
+
+_HOLDS: dict[str, Callable[[str], bool]] = {
+    "id_number": _id_number_holds,
+    "bank_card": _luhn_holds,
+    "ip": _ip_holds,
+    "plate": _plate_holds,
+}
+
+
+def _mask(text: str) -> tuple[str, list[int]]:
+    counts = dict.fromkeys(PII_TAGS, 0)
+
+    def tag(match: re.Match[str]) -> str:
+        kind = next(name for name in PII_TAGS if match[name])
+        if kind in _HOLDS and not _HOLDS[kind](match[0]):
+            return match[0]
+        counts[kind] += 1
+        return PII_TAGS[kind]
+
+    return _PII.sub(tag, text), list(counts.values())
+
+
+def mask_pii(texts: pl.Series) -> pl.DataFrame:
+    """Replace personal data by tags such as `<PHONE>` (see `PII_TAGS`).
+
+    E-mail addresses, mainland identity numbers (checksum), bank cards of 13 to 19 digits (Luhn),
+    mainland mobile numbers, public IPv4 addresses, mainland car plates. Numbers inside longer numbers,
+    words or URLs are left alone. Returns `text` and `n_masked`, a struct of counts by kind (UInt32).
+    """
+    texts = texts.cast(pl.String).fill_null("")
+    counts = np.zeros((len(texts), len(PII_TAGS)), dtype=np.uint32)
+    maybe = texts.str.contains(_MAYBE_PII)
+    masked = [_mask(text) for text in texts.filter(maybe)]
+    if masked:
+        counts[maybe.arg_true().to_numpy()] = [found for _, found in masked]
+    after = _put(texts, maybe.arg_true(), [text for text, _ in masked]) if masked else texts
+    n_masked = pl.DataFrame({name: counts[:, place] for place, name in enumerate(PII_TAGS)})
+    return pl.DataFrame({"text": after, "n_masked": n_masked.to_struct()})
+
+
+# -- what is wrong with a text ------------------------------------------------------------------
+
+_ESCAPES = (
+    r"(?:\\u[0-9a-fA-F]{4}){2,}|(?:&#x?[0-9a-fA-F]{2,6};){2,}|(?:\\x[89a-fA-F][0-9a-fA-F]){2,}"
+    r"|(?:=[89A-F][0-9A-F]){3,}|(?:%[89A-F][0-9A-F]){3,}"
+)
+_URL = r"https?://[^\s\p{Han}]+"
+
+
+def _garbled(texts: pl.Series) -> np.ndarray:
+    """Characters of each text that look like a wrong decoding (int32)."""
+    from curation import text_kernels
+
+    classes, roles = character_classes(), gbk_roles()
+    return _per_text(lambda codes, starts: text_kernels.garbled(codes, starts, classes, roles), texts)
+
+
+def _escaped(texts: pl.Series) -> np.ndarray:
+    """Characters of each text that spell other characters as codes, outside URLs."""
+    counts = np.zeros(len(texts), dtype=np.int64)
+    maybe = texts.str.contains(_ESCAPES)
+    if maybe.any():
+        some = texts.filter(maybe).str.replace_all(_URL, "")
+        gone = some.str.len_chars().cast(pl.Int64) - some.str.replace_all(_ESCAPES, "").str.len_chars().cast(
+            pl.Int64
+        )
+        counts[maybe.arg_true().to_numpy()] = gone.to_numpy()
+    return counts
+
+
+def _garble_scores(texts: pl.Series) -> pl.Series:
+    texts = texts.fill_null("")
+    over = np.maximum(shares(texts)["n_chars"].to_numpy(), 1)
+    return pl.Series(np.minimum((_garbled(texts) + _escaped(texts)) / over, 1.0))
+
+
+def garble_score(expr: pl.Expr) -> pl.Expr:
+    """Share of characters that look garbled by a wrong encoding, 0–1.
+
+    Counted are: replacement, private-use and control characters; runs of the upper half of Latin-1
+    (UTF-8 or GBK read as Latin-1); runs of characters whose GBK bytes chain up to UTF-8; three and
+    more Han characters in a row outside the everyday sets; 锟斤拷 and its like; runs of question
+    marks; text spelt as \\uXXXX, numeric entities or quoted-printable. Measure it before `normalise`,
+    which repairs what can be repaired.
+    """
+    return _expression(_garble_scores, expr)
+
+
+def _repetition_scores(texts: pl.Series) -> pl.Series:
+    from curation import text_kernels
+
+    classes = character_classes()
+    return pl.Series(
+        _per_text(lambda codes, starts: text_kernels.repeated(codes, starts, classes, 10, 40), texts)
+    )
+
+
+def repetition_score(expr: pl.Expr) -> pl.Expr:
+    """How much the text repeats earlier parts of itself, 0–1.
+
+    The share of the text, in units of Han characters, Latin words and marks, that lies in runs of 10
+    units that occurred before, in lines that occurred before, or in loops of three and more rounds;
+    or, where that is more, the length of the longest loop n as n / (n + 40), for a loop is a fault
+    however long the text before it. Numbers and table rules count only in very long loops. After the
+    repetition rules of Gopher (Rae et al. 2021), on characters instead of words.
+    """
+    return _expression(_repetition_scores, expr)
+
+
+_TAG = (
+    r"(?i)(?:<|&lt;)(?:/?[a-z][a-z0-9]{0,10}(?:\s(?:[^<>&]|&quot;|&amp;|&#39;|&nbsp;){0,500})?/?|!--.{0,500}?--|!doctype[^<>&]{0,200})(?:>|&gt;)"
+    r"|&(?:nbsp|lt|gt|amp|quot|ldquo|rdquo|middot|hellip|mdash|copy|raquo|laquo|emsp|ensp);"
+)
+_CODE = r"(?s)```.*?```|`[^`\n]+`"
+_CUE = (
+    r"(?i)首页\s*(?:[>＞»›|/]|->)|(?:当前|您(?:现在)?的?|所在)(?:所在)?(?:的)?位置\s*[:：]|上一[篇页条章][\s:：]|下一[篇页条章](?:[\s:：]|$)|"
+    r"相关(?:推荐|阅读|文章|新闻|链接|标签|资讯|专题|搜索)|(?:责任|本文|见习)?编辑\s*[:：]|版权(?:所有|声明)|未经.{0,12}(?:许可|授权|同意|允许).{0,12}(?:转载|复制|使用|不得)|不得转载|"
+    r"[京沪粤浙苏鲁闽川渝津冀豫鄂湘赣皖辽吉黑晋陕甘青宁蒙新藏桂琼滇黔贵云]ICP[备证]|公网安备|ICP备|点击(?:进入|查看|下载|这里|此处|图片|浏览|阅读|关注)|字号\s*[:：]|字体\s*[:：]\s*[大中小]|"
+    r"\[?打印(?:本页|本文)?\]?\s|关闭(?:本页|窗口)|分享(?:到|至)\s*[:：]?|(?:返回|回到)(?:顶部|首页|列表|目录)|关于我们|联系我们|网站地图|友情链接|免责声明|设为首页|加入收藏|"
+    r"登录\s*[|/／]?\s*注册|扫一?[扫码].{0,10}(?:关注|二维码|下载)|微信公众[号平]|阅读全文|展开全文|热门(?:推荐|文章|标签|搜索|新闻|排行)|猜你喜欢|推荐阅读|延伸阅读|更多(?:精彩|相关|新闻|>>|»)|"
+    r"发表评论|我要评论|网友评论|收藏本[站页文]|举报\s|我有话说|条?跟贴|浏览次数|阅读次数|点击数|共\s*\d+\s*页|"
+    r"copyright\s*(?:©|\(c\)|\d{4})|©\s*\d{4}|all rights reserved|privacy policy|terms of (?:use|service)|skip to (?:main )?content|cookie (?:policy|settings)|sign (?:in|up)\s*[|/]|back to top|powered by\s"
+)
+_SENTENCE_END = r"[。！？；…”：:.!?;，,、）)」』|\]}]\s*$"
+
+
+def _furniture(texts: pl.Series) -> np.ndarray:
+    """Characters of each text in lines that are page furniture (int64).
+
+    A short line with a cue is furniture whole; in a long one only the cue counts. Where there are two
+    cues and more, short lines without punctuation (link lists) and bars of links count as well.
+    """
+    counts = np.zeros(len(texts), dtype=np.int64)
+    maybe = texts.str.contains(_CUE)
+    if not maybe.any():
+        return counts
+    line = pl.col("line")
+    length = line.str.len_chars().cast(pl.Int64)
+    lines = (
+        pl.DataFrame({"row": maybe.arg_true(), "line": texts.filter(maybe).str.split("\n")})
+        .explode("line")
+        .with_columns(line.str.strip_chars())
+        .with_columns(
+            cues=line.str.count_matches(_CUE).cast(pl.Int64),
+            # a phrase is counted with what usually hangs on it
+            cue_chars=(length - line.str.replace_all(_CUE, "").str.len_chars().cast(pl.Int64)) * 2,
+            bar=line.str.count_matches(r"\s[|·/]\s|[>＞»›]").cast(pl.Int64) >= 3,
+        )
+        .with_columns(all_cues=pl.col("cues").sum().over("row"))
+        .with_columns(
+            chars=pl.when((pl.col("cues") > 0) & ((length <= 40) | (pl.col("cues") * 25 >= length)))
+            .then(length)
+            .when(
+                (pl.col("all_cues") >= 2)
+                & (pl.col("bar") | ((length <= 30) & ~line.str.contains(_SENTENCE_END)))
+            )
+            .then(length)
+            .otherwise(pl.min_horizontal("cue_chars", length))
+        )
+        .group_by("row")
+        .agg(pl.col("chars").sum())
+    )
+    counts[lines["row"].to_numpy()] = lines["chars"].to_numpy()
+    return counts
+
+
+def _markup_scores(texts: pl.Series) -> pl.Series:
+    texts = texts.fill_null("")
+    over = np.maximum(texts.str.len_chars().to_numpy().astype(np.float64), 1)
+    tags = np.zeros(len(texts), dtype=np.float64)
+    maybe = texts.str.contains(_TAG)
+    if maybe.any():
+        some = texts.filter(maybe).str.replace_all(_CODE, "")
+        gone = some.str.len_chars().cast(pl.Int64) - some.str.replace_all(_TAG, "").str.len_chars().cast(
+            pl.Int64
+        )
+        tags[maybe.arg_true().to_numpy()] = gone.to_numpy()
+    return pl.Series(np.minimum((tags + _furniture(texts)) / over, 1.0))
+
+
+def markup_score(expr: pl.Expr) -> pl.Expr:
+    """Share of the text that is HTML tags and entities or page furniture, 0–1.
+
+    Furniture is what stands around an article: navigation paths, lists of links, share bars, notices
+    of copyright and registration. Fenced code is not counted.
+    """
+    return _expression(_markup_scores, expr)
+
+
+# Groups of advertising cues. One group is a topic; two and more together, close by, are an advertisement.
+_SPAM = {
+    "contact": r"(?i)(?:加|➕|\+)\s*(?:我|个)?\s*(?:v|vx|wx|微|薇|威|徽|q|qq|扣扣|微信|威信)\s*(?:信|号)?\s*[:：]?\s*[a-z0-9_-]{5,}|(?:微信|薇信|vx|wx|qq|扣扣)(?:号|群)?\s*[:：]?\s*[a-z0-9_-]{6,}|(?:电话|热线|手机|咨询|联系|订购|tel)\S{0,6}[:：]?\s*(?:<PHONE>|1[3-9]\d{9}|400[- ]?\d{3}|0\d{2,3}[- ]\d{7,8})|私信我?|加(?:群|微信|好友)(?:领取|咨询|了解)?",
+    "gambling": r"时时彩|六合彩|百家乐|真人(?:娱乐|视讯|荷官|棋牌)|老虎机|博彩|(?:在线|网上|平台|官方)投注|北京赛车|PK10|幸运飞艇|(?:线上|网上|真人)赌场|赌场网|葡京|现金网|娱乐城|棋牌(?:游戏)?(?:平台|下载|官网)|体育投注|彩票(?:平台|开户|计划)|开户送|送彩金|必中|稳赚|特码|(?:威尼斯人|太阳城|金沙|永利|新葡京|银河)(?:娱乐|官网|网址|平台|现金|国际)|登录(?:网址|器)下载",
+    "adult": r"约炮|裸聊|一夜情|援交|上门(?:服务|按摩)|全套服务|小姐(?:上门|服务|电话)|包夜|成人(?:视频|电影|网站|小说|影院)|黄色(?:网站|视频)|无码|激情(?:视频|小说|网)|学生妹|楼凤|av在线|国产(?:自拍|偷拍)|催情|迷(?:药|奸)|壮阳",
+    "offer": r"免费(?:领取|试用|咨询|体验|送)|限时(?:优惠|抢购|特价|免费|秒杀)|(?:最低|超低|全网|特)价|包邮|厂家直销|现货供应|价格(?:优惠|实惠|从优)|(?:诚招|招募|火热招|面向全国招)(?:代理|加盟|商)?|加盟(?:热线|电话|费用|条件)|欢迎(?:来电|咨询|选购|订购|前来|新老客户)|(?:批发|供应)(?:价格|厂家)|销售(?:热线|电话)|点击(?:购买|下单|咨询|链接)|立即(?:购买|抢购|下单|咨询|领取)|淘宝(?:店|网址)|天猫(?:旗舰)?店|优惠券|满减|返利|在线咨询|报价(?:表|单)?|品质保证|货到付款|量大从优",
+    "fraud": r"代开(?:发票|增值税)|办(?:理)?(?:假证|各类证|文凭)|刷(?:单|信誉|钻)|日(?:赚|入|结)\s*\d|月入(?:过)?\s*[\d数万千]|无(?:抵押|担保)贷|(?:快速|秒)(?:放款|到账|下款)|兼职.{0,6}(?:日结|在家|打字|手机)|躺赚|稳赚不赔|内幕消息|荐股|套现|黑户|网赚",
+    "tail": r"(?:祛|治疗|看)\S{0,8}(?:医院)?哪家(?:好|强|最好|医院)|哪家(?:医院)?(?:好|专业|靠谱|便宜)|多少钱(?:一)?(?:台|个|斤|吨|平)|(?:\S{2,12}(?:价格|图片|厂家|品牌|排名|排行榜)[_,，/\s]+){2}|热门城市\s*[:：]|相关标签\s*[:：]",
+}
+
+
+def _spam_scores(texts: pl.Series) -> pl.Series:
+    texts = texts.fill_null("")
+    length = np.maximum(texts.str.len_chars().to_numpy().astype(np.float64), 1)
+    hits = np.stack([texts.str.count_matches(pattern).fill_null(0).to_numpy() for pattern in _SPAM.values()])
+    weight = np.array([1.5, 1.5, 1.5, 1.0, 1.5, 1.0])[:, None]
+    # each further hit of a group says less than the one before
+    strength = (weight * np.log2(1.0 + hits)).sum(axis=0) * (0.5 + 0.5 * (hits > 0).sum(axis=0))
+    density = strength / np.maximum(length / 200, 1.0)
+    return pl.Series(1.0 - np.exp2(-density / 4.0))
+
+
+def spam_score(expr: pl.Expr) -> pl.Expr:
+    """How much a text looks like advertising, gambling or adult spam, 0–1.
+
+    From the hits of six groups of cues (contact details, gambling, adult, offers, fraud, search
+    baiting), in relation to the length, where several groups together weigh more. One mention scores
+    below 0.25; a half is reached by several groups within 200 characters.
+    """
+    return _expression(_spam_scores, expr)
+
+
+# -- heads of texts -----------------------------------------------------------------------------
+
+
+def first_tokens(texts: pl.Series, n: int) -> pl.Series:
+    """The first n tokens of each text, white space between them kept.
+
+    A token is one CJK character, one run of Latin letters and digits, or one mark: about what a
+    BERT-like Chinese tokenizer counts. Nulls stay null.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    # no token is shorter than a character
+    if not (texts.str.len_bytes() > n).any():
+        return texts
+    from curation import text_kernels
+
+    classes = character_classes()
+    lengths = _per_text(lambda codes, starts: text_kernels.head_lengths(codes, starts, classes, n), texts)
+    frame = pl.DataFrame({"text": texts, "length": lengths})
+    return frame.select(pl.col("text").str.head("length")).to_series().alias(texts.name)

@@ -1,0 +1,697 @@
+"""Compiled loops over the characters of many texts at once.
+
+Belongs here: numba kernels that `text`, `corpus.minhash` and `corpus.duplicates` run on blocks of
+texts. Texts come as `codes` (int32 code points of all texts, end to end) and `starts` (int64, text i
+is `codes[starts[i]:starts[i + 1]]`).
+Does not belong here: tables of characters and anything that a reader would call a rule (`text`).
+
+Importing this module imports numba, so it is imported inside functions only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+# Classes of characters; `text.character_classes` assigns them.
+SYMBOL, SPACE, HAN, RARE_HAN, LATIN, ACCENTED, DIGIT, PUNCTUATION, KANA, OTHER_LETTER, BROKEN, JOINER = range(
+    12
+)
+N_CLASSES = 12
+# Roles of characters when UTF-8 was read as GBK; `text.gbk_roles` assigns them.
+NO_ROLE, FIRST, SECOND, THIRD = range(4)  # the first is 0: false
+
+_NEWLINE, _SPACE, _TAB, _RETURN = 10, 32, 9, 13
+_MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+_33 = np.uint64(33)
+
+
+@njit(cache=True)
+def mix64(value: Any) -> Any:
+    """Finaliser of MurmurHash3: a bijection on 64 bits in which each bit depends on all."""
+    value ^= value >> _33
+    value *= _MIX_1
+    value ^= value >> _33
+    value *= _MIX_2
+    return value ^ (value >> _33)
+
+
+@njit(cache=True)
+def chain64(state: Any, value: Any) -> Any:
+    """Hash of a sequence, one value after the other."""
+    return mix64((state ^ value) * _PRIME + _PRIME)
+
+
+# -- UTF-8 ---------------------------------------------------------------------------------------
+
+
+@njit(cache=True, parallel=True)
+def decode(data: Any, offsets: Any) -> Any:
+    """UTF-8 bytes (valid, as Arrow guarantees) to code points."""
+    rows = len(offsets) - 1
+    starts = np.zeros(rows + 1, dtype=np.int64)
+    for row in prange(rows):
+        count = 0
+        for place in range(offsets[row], offsets[row + 1]):
+            count += (data[place] & 0xC0) != 0x80
+        starts[row + 1] = count
+    for row in range(rows):
+        starts[row + 1] += starts[row]
+    codes = np.empty(starts[rows], dtype=np.int32)
+    for row in prange(rows):
+        out = starts[row]
+        place = offsets[row]
+        while place < offsets[row + 1]:
+            byte = np.int32(data[place])
+            if byte < 0x80:
+                code, size = byte, 1
+            elif byte < 0xE0:
+                code, size = ((byte & 0x1F) << 6) | (data[place + 1] & 0x3F), 2
+            elif byte < 0xF0:
+                code = ((byte & 0x0F) << 12) | ((data[place + 1] & 0x3F) << 6) | (data[place + 2] & 0x3F)
+                size = 3
+            else:
+                code = ((byte & 0x07) << 18) | ((data[place + 1] & 0x3F) << 12)
+                code |= ((data[place + 2] & 0x3F) << 6) | (data[place + 3] & 0x3F)
+                size = 4
+            codes[out] = code
+            out += 1
+            place += size
+    return codes, starts
+
+
+@njit(cache=True, parallel=True)
+def encode(codes: Any, starts: Any, lengths: Any) -> Any:
+    """Code points to UTF-8 bytes; text i is the first `lengths[i]` codes from `starts[i]`."""
+    rows = len(lengths)
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    for row in prange(rows):
+        size = 0
+        for place in range(starts[row], starts[row] + lengths[row]):
+            code = codes[place]
+            size += 1 + (code >= 0x80) + (code >= 0x800) + (code >= 0x10000)
+        offsets[row + 1] = size
+    for row in range(rows):
+        offsets[row + 1] += offsets[row]
+    data = np.empty(offsets[rows], dtype=np.uint8)
+    for row in prange(rows):
+        out = offsets[row]
+        for place in range(starts[row], starts[row] + lengths[row]):
+            code = codes[place]
+            if code < 0x80:
+                data[out] = code
+                out += 1
+                continue
+            if code < 0x800:
+                data[out] = 0xC0 | (code >> 6)
+                tail = 1
+            elif code < 0x10000:
+                data[out] = 0xE0 | (code >> 12)
+                tail = 2
+            else:
+                data[out] = 0xF0 | (code >> 18)
+                tail = 3
+            for step in range(tail):
+                data[out + 1 + step] = 0x80 | ((code >> (6 * (tail - 1 - step))) & 0x3F)
+            out += tail + 1
+    return data, offsets
+
+
+# -- normal form ---------------------------------------------------------------------------------
+
+
+@njit(cache=True)
+def _tidy(codes: Any, first: int, last: int, table: Any) -> tuple[int, int, int]:  # noqa: PLR0912 - one pass
+    """One text, see `tidy`: new length, characters removed, characters replaced."""
+    removed = replaced = 0
+    out = first
+    newlines, line_start = 0, first
+    space, odd_indent = False, False
+    for place in range(first, last):
+        code = codes[place]
+        if code == _RETURN and place + 1 < last and codes[place + 1] == _NEWLINE:
+            continue
+        new = table[code]
+        if new == 0:
+            removed += 1
+        elif new == _NEWLINE:
+            newlines += 1
+            line_start = place + 1
+            space, odd_indent = False, False
+        elif new == _SPACE:
+            space = True
+            odd_indent = odd_indent or code not in (_SPACE, _TAB)
+        else:
+            if out > first:
+                if newlines > 0:
+                    # never more than was read: the newlines and the indentation before `place`;
+                    # the indentation is moved forwards, so it is not overwritten before it is read
+                    indent = 0
+                    if not odd_indent:
+                        for back in range(line_start, place):
+                            indent += codes[back] in (_SPACE, _TAB)
+                    for _ in range(min(newlines, 2)):
+                        codes[out] = _NEWLINE
+                        out += 1
+                    if indent > 0:
+                        for back in range(line_start, place):
+                            if codes[back] in (_SPACE, _TAB):
+                                codes[out] = codes[back]
+                                out += 1
+                elif space:
+                    codes[out] = _SPACE
+                    out += 1
+            replaced += new != code
+            codes[out] = new
+            out += 1
+            newlines = 0
+            space, odd_indent = False, False
+    return out - first, removed, replaced
+
+
+@njit(cache=True, parallel=True)
+def tidy(codes: Any, starts: Any, table: Any) -> Any:
+    """Map characters and put white space in order, in place.
+
+    `table` holds for each code point its replacement; 0 removes it, space and newline make it white
+    space. Runs of spaces become one, trailing spaces and more than one blank line go; the indentation
+    of a line is kept where it is made of ASCII spaces or tabs (code), else removed.
+    Returns the new lengths and, per text, how many characters were removed and how many replaced.
+    """
+    rows = len(starts) - 1
+    lengths = np.zeros(rows, dtype=np.int64)
+    removed = np.zeros(rows, dtype=np.uint32)
+    replaced = np.zeros(rows, dtype=np.uint32)
+    for row in prange(rows):
+        lengths[row], removed[row], replaced[row] = _tidy(codes, starts[row], starts[row + 1], table)
+    return lengths, removed, replaced
+
+
+# -- measures ------------------------------------------------------------------------------------
+
+
+@njit(cache=True, parallel=True)
+def count_classes(codes: Any, starts: Any, classes: Any) -> Any:
+    """Characters of each class: int32 (texts, N_CLASSES)."""
+    rows = len(starts) - 1
+    counts = np.zeros((rows, N_CLASSES), dtype=np.int32)
+    for row in prange(rows):
+        for place in range(starts[row], starts[row + 1]):
+            counts[row, classes[codes[place]]] += 1
+    return counts
+
+
+@njit(cache=True)
+def _is_western(code: int) -> bool:
+    """Upper half of Latin-1, and what Windows-1252 puts in its place."""
+    return 0x80 <= code <= 0xFF or code in (
+        0x20AC, 0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0x017D,
+        0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x017E, 0x0178,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _western_run(codes: Any, place: int, last: int) -> int:
+    """Length of the run at `place` that looks like multi-byte text read as Latin-1, else 0.
+
+    Western languages put single accented letters between ASCII ones; three and more in a row that
+    hold an upper-half letter, or a UTF-8 lead byte with its continuation, are no language.
+    """
+    if not 0xA1 <= codes[place] <= 0xFF:
+        return 0
+    end = place
+    letters = 0
+    while end < last and _is_western(codes[end]):
+        letters += 0xC0 <= codes[end] <= 0xFF
+        end += 1
+    length = end - place
+    if length >= 3 and letters > 0:
+        return length
+    if (
+        length == 2
+        and 0xC2 <= codes[place] <= 0xC3
+        and codes[place + 1] not in (0x201C, 0x201D, 0x2026, 0x2014)
+    ):
+        return 2 if not 0xC0 <= codes[place + 1] <= 0xFF else 0
+    return 0
+
+
+@njit(cache=True)
+def _gbk_run(codes: Any, place: int, last: int, roles: Any, classes: Any) -> int:
+    """Length of the run at `place` that looks like UTF-8 read as GBK, else 0.
+
+    Three bytes of a UTF-8 Han character against two of GBK: the roles first, second, third follow
+    each other. A character of the first role is rare in real text. Lost characters fit anywhere.
+    """
+    end = place
+    expected = NO_ROLE
+    firsts = exact = rare = 0
+    while end < last:
+        code = codes[end]
+        role = roles[code]
+        if classes[code] == BROKEN:
+            expected = NO_ROLE
+        elif role == NO_ROLE or (expected and role != expected):
+            break
+        else:
+            firsts += role == FIRST
+            exact += 1
+            rare += classes[code] == RARE_HAN
+            expected = role % 3 + 1
+        end += 1
+    # everyday words such as 恙虫病 chain up as well, but not for long
+    if (exact >= 3 and firsts >= 1 and rare >= 1) or (exact >= 6 and firsts >= 2):
+        return end - place
+    return 0
+
+
+@njit(cache=True)
+def _garbled(codes: Any, place: int, last: int, classes: Any, roles: Any) -> int:
+    """The count of one text, see `garbled`."""
+    count = 0
+    while place < last:
+        code = codes[place]
+        run = 0
+        if code >= 0x80:
+            run = _western_run(codes, place, last)
+            if run == 0 and (roles[code] == FIRST or roles[code] == SECOND or classes[code] == BROKEN):
+                run = _gbk_run(codes, place, last, roles, classes)
+            if run == 0 and classes[code] == RARE_HAN:
+                end = place
+                while end < last and (classes[codes[end]] == RARE_HAN or classes[codes[end]] == BROKEN):
+                    end += 1
+                run = end - place if end - place >= 3 else 0
+            # U+FFFD in UTF-8 read as GBK; what old debuggers show for unset memory
+            if run == 0 and place + 2 < last:
+                b, c = codes[place + 1], codes[place + 2]
+                if (code, b, c) in (
+                    (0x951F, 0x65A4, 0x62F7),
+                    (0x70EB, 0x70EB, 0x70EB),
+                    (0x5C6F, 0x5C6F, 0x5C6F),
+                ):
+                    run = 3
+            if run == 0 and classes[code] == BROKEN:
+                run = 1
+        elif classes[code] == BROKEN:
+            run = 1
+        elif code == 63:  # question marks in the place of characters
+            end = place
+            while end < last and codes[end] == 63:
+                end += 1
+            run = end - place
+            if run < 4:
+                place += run
+                continue
+        count += run
+        place += max(run, 1)
+    return count
+
+
+@njit(cache=True, parallel=True)
+def garbled(codes: Any, starts: Any, classes: Any, roles: Any) -> Any:
+    """Characters of each text that look garbled by a wrong encoding (int32)."""
+    rows = len(starts) - 1
+    counts = np.zeros(rows, dtype=np.int32)
+    for row in prange(rows):
+        counts[row] = _garbled(codes, starts[row], starts[row + 1], classes, roles)
+    return counts
+
+
+@njit(cache=True)
+def _tokens(
+    codes: Any, first: int, last: int, classes: Any, hashes: Any, widths: Any, kinds: Any, lines: Any
+) -> int:
+    """Cut a text into CJK characters, Latin words or numbers, and marks; white space divides.
+
+    A run of more than 20 letters is no word: each of its letters counts alone.
+    `kinds`: 2 letters, 1 marks, 0 digits and ornament such as table rules.
+    """
+    count, line = 0, 0
+    place = first
+    while place < last:
+        code = codes[place]
+        kind = classes[code]
+        if kind == SPACE:
+            line += code == _NEWLINE
+            place += 1
+            continue
+        end = place + 1
+        token = np.uint64(code)
+        weight = 2
+        if kind in (LATIN, ACCENTED, DIGIT):
+            while end < last and classes[codes[end]] in (LATIN, ACCENTED, DIGIT):
+                end += 1
+            if end - place > 20:
+                for index in range(place, end):
+                    hashes[count], widths[count], lines[count] = mix64(np.uint64(codes[index])), 1, line
+                    kinds[count] = 0 if classes[codes[index]] == DIGIT else 2
+                    count += 1
+                place = end
+                continue
+            token = np.uint64(0)
+            for index in range(place, end):
+                token = chain64(token, np.uint64(codes[index]))
+            if kind == DIGIT:
+                weight = 0
+        elif kind in (PUNCTUATION, SYMBOL, JOINER):
+            ornament = kind != PUNCTUATION or code in (
+                35,
+                42,
+                43,
+                45,
+                46,
+                61,
+                95,
+                124,
+                126,
+                0xB7,
+                0x2026,
+                0x2014,
+            )
+            weight = 0 if ornament else 1
+        hashes[count], widths[count], kinds[count], lines[count] = mix64(token), end - place, weight, line
+        count += 1
+        place = end
+    return count
+
+
+@njit(cache=True)
+def _last_place(keys: Any, places: Any, key: Any, place: int) -> int:
+    """Where the key was met last (-1: nowhere), by open addressing (0 is empty); notes `place`."""
+    mask = np.uint64(len(keys) - 1)
+    slot = key & mask
+    while keys[slot] != 0:
+        if keys[slot] == key:
+            before = places[slot]
+            places[slot] = place
+            return before
+        slot = (slot + np.uint64(1)) & mask
+    keys[slot] = key
+    places[slot] = place
+    return -1
+
+
+@njit(cache=True)
+def _loop(first: int, last: int, period: int, widths: Any, kinds: Any, covered: Any) -> int:
+    """Characters of the loop whose later rounds are the tokens first..last, marked as covered; 0 if too few."""
+    chars, weight = 0, 0
+    for step in range(first, last):
+        chars += widths[step]
+    for step in range(last - period, last):
+        weight = max(weight, kinds[step])
+    if chars < (60, 10, 6)[weight]:
+        return 0
+    covered[first:last] = True
+    return chars
+
+
+@njit(cache=True)
+def _blank_run(codes: Any, first: int, last: int, classes: Any) -> int:
+    """Length of the longest run of white space that no layout explains (30 spaces, 10 line breaks), else 0."""
+    longest = spaces = breaks = 0
+    for place in range(first, last):
+        if classes[codes[place]] == SPACE:
+            spaces += 1
+            breaks += codes[place] == _NEWLINE
+            if spaces >= 30 or breaks >= 10:
+                longest = max(longest, spaces)
+        else:
+            spaces = breaks = 0
+    return longest
+
+
+@njit(cache=True)
+def _window_key(hashes: Any, first: int, last: int) -> Any:
+    key = np.uint64(last - first)
+    for step in range(first, last):
+        key = (key ^ hashes[step]) * _PRIME
+    return mix64(key) | np.uint64(1)
+
+
+@njit(cache=True)
+def _cover_runs(
+    hashes: Any, widths: Any, kinds: Any, window: int, keys: Any, places: Any, covered: Any
+) -> int:
+    """Mark runs of `window` tokens, three letters in them, that occurred before; the longest loop in them."""
+    letters = run = distance = loop = 0
+    for index in range(len(covered) + 1):
+        before = -1
+        if index < len(covered):
+            letters += kinds[index] == 2
+            if index >= window:
+                letters -= kinds[index - window] == 2
+            if index >= window - 1 and letters >= 3:
+                first = index - window + 1
+                before = _last_place(keys, places, _window_key(hashes, first, index + 1), index)
+        if before >= 0:
+            covered[index - window + 1 : index + 1] = True
+        if before >= 0 and index - before == distance:
+            run += 1
+            continue
+        if run > 0 and run + window - 1 >= 2 * distance:
+            loop = max(loop, _loop(index - run - window + 1, index, distance, widths, kinds, covered))
+        run, distance = (1, index - before) if before >= 0 else (0, 0)
+    return loop
+
+
+@njit(cache=True)
+def _cover_short_loops(hashes: Any, widths: Any, kinds: Any, window: int, covered: Any) -> int:
+    """Mark loops whose period is shorter than the window; the longest of them."""
+    loop = 0
+    for period in range(1, window):
+        run = 0
+        for index in range(period, len(covered) + 1):
+            if index < len(covered) and hashes[index] == hashes[index - period]:
+                run += 1
+                continue
+            if run >= 2 * period:
+                loop = max(loop, _loop(index - run, index, period, widths, kinds, covered))
+            run = 0
+    return loop
+
+
+@njit(cache=True)
+def _cover_lines(
+    hashes: Any, widths: Any, kinds: Any, lines: Any, keys: Any, places: Any, covered: Any
+) -> None:
+    """Mark lines with four letters and more that occurred before."""
+    begin = 0
+    while begin < len(covered):
+        end, letters, key = begin, 0, np.uint64(3)
+        while end < len(covered) and lines[end] == lines[begin]:
+            letters += widths[end] if kinds[end] == 2 else 0
+            key = chain64(key, hashes[end])
+            end += 1
+        if letters >= 4 and _last_place(keys, places, key | np.uint64(1), begin) >= 0:
+            covered[begin:end] = True
+        begin = end
+
+
+@njit(cache=True)
+def _repeated(codes: Any, first: int, last: int, classes: Any, window: int, half: int) -> float:
+    """The score of one text, see `repeated`."""
+    size = last - first
+    if size < 8:
+        return 0.0
+    hashes, widths = np.empty(size, dtype=np.uint64), np.empty(size, dtype=np.int32)
+    kinds, lines = np.empty(size, dtype=np.int8), np.empty(size, dtype=np.int32)
+    count = _tokens(codes, first, last, classes, hashes, widths, kinds, lines)
+    covered = np.zeros(count, dtype=np.bool_)
+    slots = 16
+    while slots < 4 * count:
+        slots *= 2
+    keys, places = np.zeros(slots, dtype=np.uint64), np.empty(slots, dtype=np.int32)
+    loop = max(
+        _blank_run(codes, first, last, classes),
+        _cover_runs(hashes, widths, kinds, window, keys, places, covered),
+        _cover_short_loops(hashes, widths, kinds, window, covered),
+    )
+    _cover_lines(hashes, widths, kinds, lines, keys, places, covered)
+    total = part = 0
+    for index in range(count):
+        total += widths[index]
+        part += widths[index] if covered[index] else 0
+    return max(part / total, loop / (loop + half)) if total > 0 else 0.0
+
+
+@njit(cache=True, parallel=True)
+def repeated(codes: Any, starts: Any, classes: Any, window: int, half: int) -> Any:
+    """How much each text repeats itself (float64, 0-1): the larger of a share and of its longest loop.
+
+    The share is that of the characters in tokens that repeat earlier ones: in a run of `window` tokens
+    or in a line that occurred before, or in the second and later rounds of a loop of at least three
+    rounds. A loop of `half` repeated characters counts 0.5 whatever the length of the text.
+    """
+    rows = len(starts) - 1
+    scores = np.zeros(rows, dtype=np.float64)
+    for row in prange(rows):
+        scores[row] = _repeated(codes, starts[row], starts[row + 1], classes, window, half)
+    return scores
+
+
+@njit(cache=True, parallel=True)
+def head_lengths(codes: Any, starts: Any, classes: Any, tokens: int) -> Any:
+    """Characters of each text up to the end of its first `tokens` tokens (int64)."""
+    rows = len(starts) - 1
+    lengths = np.zeros(rows, dtype=np.int64)
+    for row in prange(rows):
+        count = 0
+        place, last = starts[row], starts[row + 1]
+        while place < last and count < tokens:
+            kind = classes[codes[place]]
+            place += 1
+            if kind == SPACE:
+                continue
+            count += 1
+            if kind in (LATIN, ACCENTED, DIGIT):
+                while place < last and classes[codes[place]] in (LATIN, ACCENTED, DIGIT):
+                    place += 1
+            lengths[row] = place - starts[row]
+    return lengths
+
+
+# -- shingles and MinHash ------------------------------------------------------------------------
+
+
+@njit(cache=True)
+def _hash_shingle(codes: Any, first: int, last: int) -> Any:
+    """64-bit hash of a run of characters."""
+    state = np.uint64(last - first)
+    for place in range(first, last):
+        state = (state ^ np.uint64(codes[place])) * _PRIME
+        state ^= state >> _33
+    return mix64(state)
+
+
+@njit(cache=True)
+def _canonical(codes: Any, first: int, last: int, table: Any, spans: Any, expansions: Any, out: Any) -> int:
+    """Letters and digits of a text in the canonical form; how many. `out` has room for all of them."""
+    count = 0
+    for place in range(first, last):
+        code = codes[place]
+        new = table[code]
+        if new > 0:
+            out[count] = new
+            count += 1
+        elif new < 0:
+            for index in range(spans[-new - 1], spans[-new]):
+                out[count] = expansions[index]
+                count += 1
+    return count
+
+
+@njit(cache=True)
+def _shingles(
+    codes: Any, first: int, last: int, ngram: int, table: Any, spans: Any, expansions: Any, longest: int
+) -> Any:
+    """Sorted distinct hashes (uint64) of a text's character n-grams.
+
+    A text shorter than the n-gram is one shingle. A text without letters and digits is taken as it
+    is, without white space, so that it is not the same as every other such text.
+    """
+    room = np.empty((last - first) * longest, dtype=np.int32)
+    count = _canonical(codes, first, last, table, spans, expansions, room)
+    if count == 0:
+        for place in range(first, last):
+            if codes[place] not in (_SPACE, _NEWLINE, _TAB, _RETURN):
+                room[count] = codes[place]
+                count += 1
+    hashes = np.empty(max(count - ngram + 1, 1), dtype=np.uint64)
+    if count <= ngram:
+        hashes[0] = _hash_shingle(room, 0, count)
+        return hashes
+    for place in range(count - ngram + 1):
+        hashes[place] = _hash_shingle(room, place, place + ngram)
+    hashes.sort()
+    kept = 1
+    for place in range(1, len(hashes)):
+        if hashes[place] != hashes[place - 1]:
+            hashes[kept] = hashes[place]
+            kept += 1
+    return hashes[:kept]
+
+
+@njit(cache=True)
+def _sign(hashes: Any, factors: Any, summands: Any, signature: Any) -> None:
+    """MinHash as datasketch's scheme `affine32`: fmix32, then a·h + b modulo 2^32, then the minimum."""
+    signature[:] = np.uint32(0xFFFFFFFF)
+    for hash64 in hashes:
+        value = np.uint32(hash64)
+        value ^= value >> np.uint32(16)
+        value = np.uint32(value * np.uint32(0x85EBCA6B))
+        value ^= value >> np.uint32(13)
+        value = np.uint32(value * np.uint32(0xC2B2AE35))
+        value ^= value >> np.uint32(16)
+        for index in range(len(signature)):
+            signature[index] = min(signature[index], np.uint32(factors[index] * value + summands[index]))
+
+
+@njit(cache=True, parallel=True)
+def minhash(
+    codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any, longest: int,
+    factors: Any, summands: Any, n_bands: int,
+) -> Any:  # fmt: skip
+    """Distinct shingles, MinHash signature and hash of each band of each text."""
+    rows, width = len(starts) - 1, len(factors)
+    counts = np.zeros(rows, dtype=np.uint32)
+    signatures = np.empty((rows, width), dtype=np.uint32)
+    bands = np.empty((rows, n_bands), dtype=np.uint64)
+    for row in prange(rows):
+        hashes = _shingles(codes, starts[row], starts[row + 1], ngram, table, spans, expansions, longest)
+        counts[row] = len(hashes)
+        _sign(hashes, factors, summands, signatures[row])
+        size = width // n_bands
+        for band in range(n_bands):
+            state = np.uint64(band)
+            for index in range(band * size, (band + 1) * size):
+                state = chain64(state, np.uint64(signatures[row, index]))
+            bands[row, band] = state
+    return counts, signatures, bands
+
+
+@njit(cache=True)
+def _jaccard(one: Any, other: Any) -> float:
+    """Jaccard similarity of two sorted sets."""
+    i = j = both = 0
+    while i < len(one) and j < len(other):
+        if one[i] == other[j]:
+            both += 1
+            i += 1
+            j += 1
+        elif one[i] < other[j]:
+            i += 1
+        else:
+            j += 1
+    return both / (len(one) + len(other) - both)
+
+
+@njit(cache=True, parallel=True)
+def shingle_sets(
+    codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any, longest: int
+) -> Any:
+    """The shingle sets of all texts end to end: hashes (uint64), where each begins, how many each has."""
+    rows = len(starts) - 1
+    begins = starts[:-1] * longest + np.arange(rows)
+    hashes = np.empty(starts[rows] * longest + rows, dtype=np.uint64)
+    counts = np.empty(rows, dtype=np.int64)
+    for row in prange(rows):
+        own = _shingles(codes, starts[row], starts[row + 1], ngram, table, spans, expansions, longest)
+        counts[row] = len(own)
+        for index in range(len(own)):
+            hashes[begins[row] + index] = own[index]
+    return hashes, begins, counts
+
+
+@njit(cache=True, parallel=True)
+def jaccard_of_pairs(hashes: Any, begins: Any, counts: Any, firsts: Any, seconds: Any) -> Any:
+    """Jaccard similarity (float64) of the sets at the places `firsts` and `seconds`."""
+    similarities = np.empty(len(firsts), dtype=np.float64)
+    for pair in prange(len(firsts)):
+        a, b = firsts[pair], seconds[pair]
+        similarities[pair] = _jaccard(
+            hashes[begins[a] : begins[a] + counts[a]], hashes[begins[b] : begins[b] + counts[b]]
+        )
+    return similarities

@@ -1,0 +1,159 @@
+"""Loading causal models that the tests make themselves."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curation.errors import UserError
+from curation.scores import language_model as lm
+from curation.settings import LanguageModelSettings
+from resources.language_model import load_language_model
+
+TEXTS = ["今天天气很好，我们去公园吧。", "怎么做番茄炒蛋？", "鸡蛋打散，番茄翻炒。", "Hello world"]
+CHAT = "{% for m in messages %}<|user|>{{ m['content'] | trim }}<|eos|>{% endfor %}<|assistant|>"
+
+
+def settings(model=None, **more) -> LanguageModelSettings:
+    return LanguageModelSettings(model=None if model is None else str(model), max_tokens=64, threads=1, **more)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return lm.train_tokenizer(TEXTS, 300)
+
+
+def network(kind: str, vocabulary: int):
+    import torch
+    from transformers import (
+        CohereConfig,
+        CohereForCausalLM,
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        GPT2Config,
+        GPT2LMHeadModel,
+    )
+
+    size = {"vocab_size": vocabulary, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    size |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 96}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if kind == "gpt2":
+            return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=96))
+        if kind == "gemma2":
+            # a cap as low as this changes every logit
+            return Gemma2ForCausalLM(Gemma2Config(**size, head_dim=8, final_logit_softcapping=0.05))
+        return CohereForCausalLM(CohereConfig(**size, logit_scale=0.25))
+
+
+def save(folder, kind: str, tokenizer, chat_template: str | None):
+    network(kind, len(tokenizer)).save_pretrained(folder)
+    template, tokenizer.chat_template = tokenizer.chat_template, chat_template
+    tokenizer.save_pretrained(folder)
+    tokenizer.chat_template = template
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "cohere"])
+def test_a_loaded_model_scores_as_transformers_says(kind, tokenizer, tmp_path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = load_language_model(settings(save(tmp_path, kind, tokenizer, CHAT)))
+    found = lm.score_answers(model, pl.Series(TEXTS[:2]), pl.Series(TEXTS[1:3]), settings())
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+
+    def ids(text: str) -> list[int]:
+        return model.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+
+    user, end, assistant = model.tokenizer.convert_tokens_to_ids([lm.USER, lm.EOS, lm.ASSISTANT])
+    for row in range(2):
+        wanted = ids(TEXTS[row + 1])
+        before = [user, *ids(TEXTS[row]), end, assistant]
+        with torch.no_grad():
+            logits = whole(torch.tensor([before + wanted])).logits[0, len(before) - 1 : -1]
+        expected = torch.nn.functional.cross_entropy(logits.float(), torch.tensor(wanted)).item()
+        assert found["loss_conditional"][row] == pytest.approx(expected, abs=1e-5)
+
+
+def test_without_a_chat_template_prompt_and_answer_are_two_lines(tokenizer, tmp_path) -> None:
+    model = load_language_model(settings(save(tmp_path, "gpt2", tokenizer, None)))
+    bos = tokenizer.bos_token_id
+    assert model.template.before_prompt.tolist() == [bos]
+    assert tokenizer.decode(model.template.before_answer.tolist()) == "\n"
+    assert model.template.alone.tolist() == [bos]
+
+
+def test_samples_are_cut_to_the_positions_that_a_model_has(tokenizer, tmp_path) -> None:
+    model = load_language_model(settings(save(tmp_path, "gpt2", tokenizer, CHAT)))
+    wide = LanguageModelSettings(max_tokens=4096, threads=1)
+    found = lm.score_answers(model, pl.Series(["天" * 500]), pl.Series(["气" * 500]), wide)
+    assert np.isfinite(found.to_numpy()).all()
+
+
+def test_bfloat16_where_asked(tokenizer, tmp_path) -> None:
+    import torch
+
+    folder = save(tmp_path, "gpt2", tokenizer, CHAT)
+    exact, rough = (load_language_model(settings(folder, precision=name)) for name in ("float32", "bfloat16"))
+    assert (exact.model.dtype, rough.model.dtype) == (torch.float32, torch.bfloat16)
+    exactly, roughly = (
+        lm.score_answers(model, pl.Series(TEXTS[:2]), pl.Series(TEXTS[1:3]), settings()) for model in (exact, rough)
+    )
+    assert np.allclose(exactly["loss_conditional"], roughly["loss_conditional"], rtol=0.02)
+    assert not exactly.equals(roughly)
+
+
+def test_the_trained_model_comes_from_its_folder(tmp_path) -> None:
+    small = LanguageModelSettings(vocabulary=300, hidden=16, layers=1, heads=2, max_steps=2, batch_tokens=128, threads=1)
+    trained = lm.train_language_model(TEXTS, TEXTS, small, seed=0)
+    trained.save(tmp_path)
+    loaded = load_language_model(small, tmp_path)
+    texts = pl.Series(TEXTS)
+    assert lm.score_answers(loaded, texts, texts, small).equals(lm.score_answers(trained, texts, texts, small))
+    by_path = load_language_model(settings(tmp_path, precision="float32"))
+    assert by_path.template.before_prompt.tolist() == trained.template.before_prompt.tolist()
+
+
+# -- what cannot be loaded ----------------------------------------------------------------------
+
+
+def test_neither_model_nor_folder() -> None:
+    with pytest.raises(UserError, match="neither"):
+        load_language_model(settings())
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_folder_that_is_missing(tmp_path, monkeypatch, trained) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    missing = tmp_path / "missing"
+    with pytest.raises(UserError, match="cannot load the language model"):
+        load_language_model(settings(None if trained else missing), missing)
+
+
+def test_pickled_weights_are_refused(tokenizer, tmp_path) -> None:
+    import torch
+
+    folder = save(tmp_path, "gpt2", tokenizer, CHAT)
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot load the language model"):
+        load_language_model(settings(folder))
+
+
+def test_code_that_comes_with_a_model_is_never_run(tokenizer, tmp_path) -> None:
+    folder = save(tmp_path, "gpt2", tokenizer, CHAT)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(UserError, match="cannot load the language model"):
+        load_language_model(settings(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_chat_template_without_a_place_for_the_prompt(tokenizer, tmp_path) -> None:
+    folder = save(tmp_path, "gpt2", tokenizer, "{{ raise_exception('only for tools') }}")
+    with pytest.raises(UserError, match="chat template"):
+        load_language_model(settings(folder))
