@@ -16,7 +16,13 @@ from curation.settings import CleanSettings, DedupSettings
 from resources import crawler, readers
 
 
-@stage("corpus", lineage.source(), shards=document_shard, externals=["document_sources"], kinds=["scrapy", "polars"])
+@stage(
+    "corpus",
+    lineage.source(),
+    shards=document_shard,
+    externals=["document_sources"],
+    kinds=["scrapy", "polars"],
+)
 def raw_crawl(shard: str, run: Run) -> pl.DataFrame:
     """Records as they came in: every page tried, every line and row, readable or not."""
     place = sources.shard(run.profile, "document", shard)
@@ -29,7 +35,13 @@ def clean_docs(raw_crawl: pl.LazyFrame, settings: CleanSettings) -> pl.DataFrame
     return cleaning.clean_documents(raw_crawl.collect(), settings)
 
 
-@stage("corpus", lineage.judge("clean_docs"), shards=document_shard, settings="corpus.dedup", kinds=["numba", "polars"])
+@stage(
+    "corpus",
+    lineage.judge("clean_docs"),
+    shards=document_shard,
+    settings="corpus.dedup",
+    kinds=["numba", "polars"],
+)
 def signatures(clean_docs: pl.LazyFrame, settings: DedupSettings, run: Run) -> pl.DataFrame:
     """MinHash signatures and LSH bands of every clean document."""
     docs = clean_docs.select("record_id", "source", "shard", "content_hash", "n_chars", "text").collect()
@@ -39,5 +51,7 @@ def signatures(clean_docs: pl.LazyFrame, settings: DedupSettings, run: Run) -> p
 @stage("corpus", lineage.judge("signatures"), settings="corpus.dedup", kinds=["numba", "polars"])
 def unique_docs(signatures: pl.LazyFrame, clean_docs: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
     """Exact and near duplicates over all shards; of each group one document is kept."""
-    docs = signatures.drop("verdict", "reason", "evidence", "run_id").join(clean_docs.select("record_id", "text"), on="record_id")
+    docs = signatures.drop("verdict", "reason", "evidence", "run_id").join(
+        clean_docs.select("record_id", "text"), on="record_id"
+    )
     return duplicates.judge_duplicates(docs.collect(), settings)

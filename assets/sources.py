@@ -59,7 +59,11 @@ def shard(profile: Profile, role: str, key: str) -> Shard:
     for one in shards(profile, role):
         if one.key == key:
             return one
-    raise UserError(f"no {role} source has the shard {key!r}", where=profile.name, allowed="a shard that `curation plan` lists")
+    raise UserError(
+        f"no {role} source has the shard {key!r}",
+        where=profile.name,
+        allowed="a shard that `curation plan` lists",
+    )
 
 
 def version(name: str, shard: str | None, profile: Profile, reviews: Reviews) -> str:

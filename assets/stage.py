@@ -12,7 +12,7 @@ rows; only the shard's rows where both are sharded), `settings` (its section of 
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,25 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def learned(self, asset: str) -> Any:
+        """Folder of what another stage learned when it was last made.
+
+        Raises
+        ------
+        RuntimeError
+            That stage was never made.
+        """
+        stamp = self.lake.stamp(asset)
+        if stamp is None:
+            raise RuntimeError(f"{asset} was never made")
+        return self.lake.artefact(asset, stamp.run_id)
+
+    def export(self, name: str, lines: Iterable[str]) -> str:
+        """Write a file for others below `exports/` in the lake, and return its path there."""
+        place = f"exports/{name}"
+        self.lake.write_bytes(self.lake.folder / place, "".join(lines).encode("utf-8"))
+        return place
+
     def note(self, **entries: Any) -> None:
         """Add entries to the asset's metadata in the Dagster UI."""
         self.notes.update(entries)
@@ -70,9 +89,13 @@ class Stage:
     relation: Relation
     shards: dg.DynamicPartitionsDefinition | None
     settings: str | None
+    fields: tuple[str, ...]
+    also: tuple[str, ...]
     version: int
     externals: tuple[str, ...]
     resources: tuple[str, ...]
+    all_rows: tuple[str, ...]
+    watches: tuple[str, ...]
     kinds: frozenset[str]
 
     @property
@@ -80,9 +103,14 @@ class Stage:
         return tuple(inspect.signature(self.body).parameters)
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the upstream tables, in the order of the function's parameters."""
+    def loaded(self) -> tuple[str, ...]:
+        """Names of the upstream tables that the function takes, in the order of its parameters."""
         return tuple(name for name in self.parameters if name not in (*_KNOWN, *self.resources))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of all upstream tables."""
+        return (*self.loaded, *(name for name in self.watches if name not in self.loaded))
 
     @property
     def description(self) -> str:
@@ -90,7 +118,9 @@ class Stage:
 
     def code_version(self, profile: Profile) -> str:
         """Hash of the method's version and of every setting that the stage depends on."""
-        section = profile.section(self.settings).model_dump_json() if self.settings else ""
+        include = set(self.fields) or None
+        section = profile.section(self.settings).model_dump_json(include=include) if self.settings else ""
+        section += "".join(profile.section(path).model_dump_json() for path in self.also)
         columns = json.dumps({name: str(dtype) for name, dtype in schemas.columns(self.name).items()})
         return digest(self.name, str(self.version), str(profile.seed), section, columns)[:16]
 
@@ -120,7 +150,7 @@ class Stage:
         arguments: dict[str, Any] = {}
         for name in self.parameters:
             if name in frames:
-                frame = frames[name]
+                frame = run.lake.scan(name, kept=False) if name in self.all_rows else frames[name]
                 narrowed = shard is not None and "shard" in schemas.columns(name)
                 arguments[name] = frame.filter(pl.col("shard") == shard) if narrowed else frame
             else:
@@ -138,8 +168,8 @@ class Stage:
             code_version=self.code_version(profile),
             partitions_def=self.shards,
             backfill_policy=dg.BackfillPolicy.single_run() if self.shards else None,
-            ins={name: dg.AssetIn(key=name) for name in self.inputs},
-            deps=[dg.AssetKey(name) for name in self.externals],
+            ins={name: dg.AssetIn(key=name) for name in self.loaded},
+            deps=[dg.AssetKey(name) for name in (*self.externals, *self.watches) if name not in self.loaded],
             required_resource_keys={"lake", "profile", "reviews", *self.resources},
             io_manager_key="io_manager",
             kinds=set(self.kinds),
@@ -199,9 +229,13 @@ def stage(
     *,
     shards: dg.DynamicPartitionsDefinition | None = None,
     settings: str | None = None,
+    fields: Sequence[str] = (),
+    also: Sequence[str] = (),
     version: int = 1,
     externals: Sequence[str] = (),
     resources: Sequence[str] = (),
+    all_rows: Sequence[str] = (),
+    watches: Sequence[str] = (),
     kinds: Sequence[str] = ("polars",),
 ) -> Callable[[Callable[..., Any]], Stage]:
     """Declare a stage.
@@ -216,19 +250,27 @@ def stage(
         Partitions, if each shard is worked on by itself.
     settings
         Dotted path of its section in the profile; a change of it makes the table stale.
+    fields
+        The fields of that section that it depends on, where these are not all.
+    also
+        Further sections that it reads from `run.profile`.
     version
         Raise it when the method changes in a way that the settings do not show.
     externals
         What it reads from outside the lake (see `assets.sources`).
     resources
         Resources that its function takes by name.
+    all_rows
+        Inputs that are taken with all their rows, not only the kept ones (to audit them).
+    watches
+        Tables whose counts it tells of, without reading their rows.
     """
 
     def declare(body: Callable[..., Any]) -> Stage:
         name = body.__name__
         if name not in schemas.TABLES:
             raise ValueError(f"stage {name} has no table in curation.schemas.TABLES")
-        STAGES[name] = Stage(name, group, body, relation, shards, settings, version, tuple(externals), tuple(resources), frozenset(kinds))  # fmt: skip
+        STAGES[name] = Stage(name, group, body, relation, shards, settings, tuple(fields), tuple(also), version, tuple(externals), tuple(resources), tuple(all_rows), tuple(watches), frozenset(kinds))  # fmt: skip
         return STAGES[name]
 
     return declare

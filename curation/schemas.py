@@ -278,14 +278,15 @@ class SftSet(Judged):
 class SftFiles(Judged):
     """Samples written to the SFT files."""
 
-    line: pl.UInt32 = _column("0-based line in each of the files")
+    line: pl.UInt32 = _column("0-based line in each of the files", nullable=True)
 
 
 class RmFiles(Judged):
     """Pairs for a reward model: a better and a worse answer to the same prompt."""
 
     parents: pl.List = _column("record_ids of the samples that the pair was made from", dtype_kwargs={"inner": pl.String})
-    prompt: pl.String = _column("the prompt")
+    prompt: pl.String = _column("the prompt: the last message before the answer")
+    context: pl.List = _column("all messages before the answer", dtype_kwargs={"inner": Messages.inner})
     chosen: pl.String = _column("the better answer", nullable=True)
     rejected: pl.String = _column("the worse answer", nullable=True)
     origin: pl.String = _column("where the worse answer comes from", nullable=True)
@@ -294,7 +295,9 @@ class RmFiles(Judged):
 class PpoFiles(Judged):
     """Prompts for reinforcement learning."""
 
-    prompt: pl.String = _column("the prompt")
+    prompt: pl.String = _column("the prompt: the last message before the answer")
+    context: pl.List = _column("all messages before the answer", dtype_kwargs={"inner": Messages.inner})
+    cluster: pl.Int32 = _column("number of the cluster", ge=0, nullable=True)
 
 
 class DatasetCard(Judged):

@@ -110,6 +110,7 @@ class DedupSettings(Section):
     permutations: int = Field(128, ge=16, le=1024, description="MinHash values in a signature")
     bands: int = Field(32, ge=1, le=512, description="LSH bands; must divide the permutations")
     threshold: Share = Field(0.7, description="Jaccard similarity from which two texts are duplicates")
+    template_records: int = Field(200, ge=0, lt=65_535, description="a shingle that more records hold is a template and does not count for similarity; 0: all count")
 
     @model_validator(mode="after")
     def _bands_divide(self) -> DedupSettings:
@@ -211,11 +212,11 @@ class LanguageModelSettings(Section):
     hidden: int = Field(128, ge=16, le=4096, description="width of the trained model")
     layers: int = Field(3, ge=1, le=48, description="layers of the trained model")
     heads: int = Field(4, ge=1, le=64, description="attention heads of the trained model")
-    max_steps: int = Field(800, ge=1, description="full batches to train on, at most")
+    max_steps: int = Field(1_200, ge=1, description="full batches to train on, at most")
     max_epochs: float = Field(4, gt=0, le=1000, description="times that a sample is read in training, at most")
-    batch_tokens: int = Field(2_048, ge=64, description="tokens in a batch, in training and scoring")
+    batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training and scoring")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
-    learning_rate: float = Field(3e-3, gt=0, le=1, description="peak learning rate")
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="peak learning rate")
     heldout_rows: int = Field(200, ge=0, description="samples held out for the loss curve")
     threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed, since another number changes the last bits of the scores")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="numbers that a model scores with; auto: bfloat16 for a loaded model on a GPU, else float32")
@@ -254,6 +255,8 @@ class ExportSettings(Section):
 
     formats: tuple[Literal["alpaca", "sharegpt", "openai"], ...] = Field(("alpaca", "sharegpt", "openai"), description="formats of the SFT files")
     ppo_prompts: int = Field(1_000, ge=0, description="prompts for reinforcement learning, at most")
+    min_quality_gap: Share = Field(0.3, description="by how much the better of two answers to one prompt must be ahead in quality")
+    made_up_pairs: bool = Field(True, description="pair a selected answer with one made worse (cut off, or taken from a near prompt)")
     name: str = Field("sft", pattern=r"^[A-Za-z0-9_-]+$", description="stem of the file names")
 
 

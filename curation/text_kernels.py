@@ -567,12 +567,33 @@ def _hash_shingle(codes: Any, first: int, last: int) -> Any:
 
 
 @njit(cache=True)
-def _canonical(codes: Any, first: int, last: int, table: Any, spans: Any, expansions: Any, out: Any) -> int:
-    """Letters and digits of a text in the canonical form; how many. `out` has room for all of them."""
+def _canonical_length(codes: Any, first: int, last: int, table: Any, spans: Any) -> int:
+    """How many letters and digits the canonical form of a text has."""
     count = 0
     for place in range(first, last):
-        code = codes[place]
-        new = table[code]
+        new = table[codes[place]]
+        count += (new > 0) if new >= 0 else spans[-new] - spans[-new - 1]
+    return count
+
+
+@njit(cache=True)
+def _canonical(codes: Any, first: int, last: int, table: Any, spans: Any, expansions: Any) -> Any:
+    """Letters and digits of a text in the canonical form (int32).
+
+    A text without any is taken as it is, without white space, so that it is not the same as every
+    other such text.
+    """
+    count = _canonical_length(codes, first, last, table, spans)
+    out = np.empty(count if count > 0 else last - first, dtype=np.int32)
+    if count == 0:
+        for place in range(first, last):
+            if codes[place] not in (_SPACE, _NEWLINE, _TAB, _RETURN):
+                out[count] = codes[place]
+                count += 1
+        return out[:count]
+    count = 0
+    for place in range(first, last):
+        new = table[codes[place]]
         if new > 0:
             out[count] = new
             count += 1
@@ -580,31 +601,23 @@ def _canonical(codes: Any, first: int, last: int, table: Any, spans: Any, expans
             for index in range(spans[-new - 1], spans[-new]):
                 out[count] = expansions[index]
                 count += 1
-    return count
+    return out
 
 
 @njit(cache=True)
-def _shingles(
-    codes: Any, first: int, last: int, ngram: int, table: Any, spans: Any, expansions: Any, longest: int
-) -> Any:
+def _shingles(codes: Any, first: int, last: int, ngram: int, table: Any, spans: Any, expansions: Any) -> Any:
     """Sorted distinct hashes (uint64) of a text's character n-grams.
 
-    A text shorter than the n-gram is one shingle. A text without letters and digits is taken as it
-    is, without white space, so that it is not the same as every other such text.
+    A text shorter than that, or without letters and digits, is one shingle.
     """
-    room = np.empty((last - first) * longest, dtype=np.int32)
-    count = _canonical(codes, first, last, table, spans, expansions, room)
-    if count == 0:
-        for place in range(first, last):
-            if codes[place] not in (_SPACE, _NEWLINE, _TAB, _RETURN):
-                room[count] = codes[place]
-                count += 1
-    hashes = np.empty(max(count - ngram + 1, 1), dtype=np.uint64)
-    if count <= ngram:
-        hashes[0] = _hash_shingle(room, 0, count)
+    length = _canonical_length(codes, first, last, table, spans)
+    text = _canonical(codes, first, last, table, spans, expansions)
+    hashes = np.empty(max(length - ngram + 1, 1), dtype=np.uint64)
+    if length <= ngram:
+        hashes[0] = _hash_shingle(text, 0, len(text))
         return hashes
-    for place in range(count - ngram + 1):
-        hashes[place] = _hash_shingle(room, place, place + ngram)
+    for place in range(len(hashes)):
+        hashes[place] = _hash_shingle(text, place, place + ngram)
     hashes.sort()
     kept = 1
     for place in range(1, len(hashes)):
@@ -631,8 +644,8 @@ def _sign(hashes: Any, factors: Any, summands: Any, signature: Any) -> None:
 
 @njit(cache=True, parallel=True)
 def minhash(
-    codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any, longest: int,
-    factors: Any, summands: Any, n_bands: int,
+    codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any, factors: Any, summands: Any,
+    n_bands: int,
 ) -> Any:  # fmt: skip
     """Distinct shingles, MinHash signature and hash of each band of each text."""
     rows, width = len(starts) - 1, len(factors)
@@ -640,7 +653,7 @@ def minhash(
     signatures = np.empty((rows, width), dtype=np.uint32)
     bands = np.empty((rows, n_bands), dtype=np.uint64)
     for row in prange(rows):
-        hashes = _shingles(codes, starts[row], starts[row + 1], ngram, table, spans, expansions, longest)
+        hashes = _shingles(codes, starts[row], starts[row + 1], ngram, table, spans, expansions)
         counts[row] = len(hashes)
         _sign(hashes, factors, summands, signatures[row])
         size = width // n_bands
@@ -653,45 +666,95 @@ def minhash(
 
 
 @njit(cache=True)
-def _jaccard(one: Any, other: Any) -> float:
-    """Jaccard similarity of two sorted sets."""
+def _slot(shingle: Any, table: Any) -> Any:
+    """Place of a shingle in a table of counts whose length is a power of two."""
+    return (shingle * _PRIME) >> np.uint64(32) & np.uint64(len(table) - 1)
+
+
+@njit(cache=True)
+def count_shingles(hashes: Any, begins: Any, counts: Any, table: Any) -> None:
+    """Add to `table` (uint16, saturating) how many of the sets hold each shingle, or one in its slot."""
+    for row in range(len(counts)):
+        for index in range(begins[row], begins[row] + counts[row]):
+            slot = _slot(hashes[index], table)
+            if table[slot] < 0xFFFF:
+                table[slot] += 1
+
+
+@njit(cache=True)
+def _jaccard(one: Any, other: Any, table: Any, common: int, share: float) -> float:
+    """Jaccard similarity of two sorted sets, or of their uncommon shingles where that is less.
+
+    A shingle is common when `table` counts more than `common` of it. Sets with less than `share` (or
+    five) of uncommon shingles are compared whole.
+    """
     i = j = both = 0
-    while i < len(one) and j < len(other):
-        if one[i] == other[j]:
-            both += 1
-            i += 1
-            j += 1
-        elif one[i] < other[j]:
-            i += 1
-        else:
-            j += 1
-    return both / (len(one) + len(other) - both)
+    own_i = own_j = own_both = 0  # uncommon ones
+    while i < len(one) or j < len(other):
+        in_one = i < len(one) and (j == len(other) or one[i] <= other[j])
+        in_other = j < len(other) and (i == len(one) or other[j] <= one[i])
+        uncommon = common == 0 or table[_slot(one[i] if in_one else other[j], table)] <= common
+        own_i += uncommon and in_one
+        own_j += uncommon and in_other
+        both += in_one and in_other
+        own_both += uncommon and in_one and in_other
+        i += in_one
+        j += in_other
+    whole = both / (len(one) + len(other) - both)
+    if own_i < max(share * len(one), 5) or own_j < max(share * len(other), 5):
+        return whole
+    return min(whole, own_both / (own_i + own_j - own_both))
 
 
 @njit(cache=True, parallel=True)
-def shingle_sets(
-    codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any, longest: int
-) -> Any:
+def shingle_sets(codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any) -> Any:
     """The shingle sets of all texts end to end: hashes (uint64), where each begins, how many each has."""
     rows = len(starts) - 1
-    begins = starts[:-1] * longest + np.arange(rows)
-    hashes = np.empty(starts[rows] * longest + rows, dtype=np.uint64)
+    begins = np.zeros(rows + 1, dtype=np.int64)
+    for row in prange(rows):
+        length = _canonical_length(codes, starts[row], starts[row + 1], table, spans)
+        begins[row + 1] = max(length - ngram + 1, 1)
+    for row in range(rows):
+        begins[row + 1] += begins[row]
+    hashes = np.empty(begins[rows], dtype=np.uint64)
     counts = np.empty(rows, dtype=np.int64)
     for row in prange(rows):
-        own = _shingles(codes, starts[row], starts[row + 1], ngram, table, spans, expansions, longest)
+        own = _shingles(codes, starts[row], starts[row + 1], ngram, table, spans, expansions)
         counts[row] = len(own)
         for index in range(len(own)):
             hashes[begins[row] + index] = own[index]
     return hashes, begins, counts
 
 
+@njit(cache=True)
+def leaders(rows: int, firsts: Any, seconds: Any, similarities: Any) -> Any:
+    """Greedy choice in order of preference: each row's representative (int64), itself if it is kept.
+
+    `firsts` < `seconds` are places in that order, the pairs sorted by `seconds`. A row is dropped for
+    the most similar of its partners that are kept, the first of equals.
+    """
+    leader = np.arange(rows)
+    best = np.zeros(rows, dtype=np.float64)
+    for pair in range(len(firsts)):
+        first, second = firsts[pair], seconds[pair]
+        similarity = similarities[pair]
+        if leader[first] == first and (
+            similarity > best[second] or (similarity == best[second] and first < leader[second])
+        ):
+            leader[second] = first
+            best[second] = similarity
+    return leader
+
+
 @njit(cache=True, parallel=True)
-def jaccard_of_pairs(hashes: Any, begins: Any, counts: Any, firsts: Any, seconds: Any) -> Any:
-    """Jaccard similarity (float64) of the sets at the places `firsts` and `seconds`."""
+def jaccard_of_pairs(
+    hashes: Any, begins: Any, counts: Any, firsts: Any, seconds: Any, table: Any, common: int, share: float
+) -> Any:
+    """Jaccard similarity (float64) of the sets at the places `firsts` and `seconds`, see `_jaccard`."""
     similarities = np.empty(len(firsts), dtype=np.float64)
     for pair in prange(len(firsts)):
         a, b = firsts[pair], seconds[pair]
-        similarities[pair] = _jaccard(
-            hashes[begins[a] : begins[a] + counts[a]], hashes[begins[b] : begins[b] + counts[b]]
-        )
+        one = hashes[begins[a] : begins[a] + counts[a]]
+        other = hashes[begins[b] : begins[b] + counts[b]]
+        similarities[pair] = _jaccard(one, other, table, common, share)
     return similarities

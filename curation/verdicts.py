@@ -80,6 +80,7 @@ REASONS: dict[str, Reason] = {
         Reason("over_budget", "dropped", "sound, but others were chosen within the budget"),
         Reason("too_similar", "dropped", "too close to a sample that was chosen before it"),
         Reason("no_pair", "dropped", "no better or worse answer to compare with"),
+        Reason("in_sft_set", "dropped", "the sample, or one with the same prompt, is in the SFT set already"),
         Reason("no_prompt", "dropped", "not usable as a prompt on its own"),
     )
 }  # fmt: skip

@@ -293,8 +293,8 @@ def status(profile: ProfileOption = None, set_: SetOption = None, as_json: JsonO
 
 def _funnel(lake: Lake) -> list[dict[str, Any]]:
     import assets
+    from assets.funnel import funnel
     from assets.stage import STAGES
-    from curation_dagster.funnel import funnel
 
     assets.load()
     return funnel(lake, STAGES)

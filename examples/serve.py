@@ -92,7 +92,15 @@ def _read_section(path: Path) -> Iterator[Article]:
         lines = head.split("\n")
         fields = dict(line.split(": ", 1) for line in lines[1:])
         tags = tuple(tag.strip() for tag in fields["tags"].split(","))
-        yield Article(path.stem, number, lines[0].removeprefix("# "), fields["date"], fields["author"], tags, body.strip("\n"))
+        yield Article(
+            path.stem,
+            number,
+            lines[0].removeprefix("# "),
+            fields["date"],
+            fields["author"],
+            tags,
+            body.strip("\n"),
+        )
 
 
 def read_traps(path: Path = WORLD / "traps.json") -> list[dict[str, Any]]:
@@ -113,11 +121,20 @@ def build_site(articles: Sequence[Article], traps: Sequence[dict[str, Any]]) -> 
         site |= _lists(section, [article for article in articles if article.section == section])
     for trap in traps:
         site[trap["url"]] = _trap(trap, by_url, articles)
-    site["/more.html"] = _html(_list_page("更多内容", [(trap["url"], trap["title"]) for trap in traps if trap.get("linked", True)]))
+    site["/more.html"] = _html(
+        _list_page("更多内容", [(trap["url"], trap["title"]) for trap in traps if trap.get("linked", True)])
+    )
     site["/"] = _html(_home(articles))
-    pages = sorted(url for url, answer in site.items() if answer.status == 200 and url.endswith((".html", "/")))
-    urls = "".join(f"<url><loc>{html.escape(url)}</loc></url>" for url in pages if not url.startswith("/private/"))
-    site["/sitemap.xml"] = Answer(f'<?xml version="1.0" encoding="UTF-8"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{urls}</urlset>'.encode(), "application/xml")
+    pages = sorted(
+        url for url, answer in site.items() if answer.status == 200 and url.endswith((".html", "/"))
+    )
+    urls = "".join(
+        f"<url><loc>{html.escape(url)}</loc></url>" for url in pages if not url.startswith("/private/")
+    )
+    site["/sitemap.xml"] = Answer(
+        f'<?xml version="1.0" encoding="UTF-8"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{urls}</urlset>'.encode(),
+        "application/xml",
+    )
     return site
 
 
@@ -132,16 +149,25 @@ def _trap(trap: dict[str, Any], by_url: dict[str, Article], articles: Sequence[A
     if "article" in trap:
         given = trap["article"]
         section = by_url[trap["of"]].section if trap.get("of") else "tea"
-        made = Article(section, 0, given["title"], given["date"], given["author"], tuple(given["tags"]), given["body"])
-        page = _page(made, articles, trap.get("template"))
-        if trap.get("charset"):
-            text = page.body.decode("utf-8").replace('charset="utf-8"', f'charset="{trap["declared"]}"')
-            return Answer(text.encode(trap["charset"], "xmlcharrefreplace"), "text/html")
-        return page
-    return Answer(trap.get("body", "").encode("utf-8"), trap.get("media_type", "text/html; charset=utf-8"), trap.get("status", 200))
+        made = Article(
+            section, 0, given["title"], given["date"], given["author"], tuple(given["tags"]), given["body"]
+        )
+        return _page(made, articles, trap.get("template"), trap.get("charset", "utf-8"), trap.get("declared"))
+    return Answer(
+        trap.get("body", "").encode("utf-8"),
+        trap.get("media_type", "text/html; charset=utf-8"),
+        trap.get("status", 200),
+    )
 
 
-def _page(article: Article, articles: Sequence[Article], template: str | None = None) -> Answer:
+def _page(
+    article: Article,
+    articles: Sequence[Article],
+    template: str | None = None,
+    charset: str = "utf-8",
+    declared: str | None = None,
+) -> Answer:
+    """An article with the furniture of its section; `declared` is the character set that it claims."""
     name, usual = SECTIONS[article.section]
     others = sorted(
         (other for other in articles if other.section == article.section and other.title != article.title),
@@ -164,9 +190,11 @@ def _page(article: Article, articles: Sequence[Article], template: str | None = 
         "comments": str(_number(article.author + article.title) % 60),
         "ad": _ADS[_number(article.title) % len(_ADS)],
         "ad2": _ADS[(_number(article.title) + 3) % len(_ADS)],
+        "charset": declared or charset,
         "site": SITE,
     }
-    return _html(_fill(_TEMPLATES[template or usual], parts))
+    text = _fill(_TEMPLATES[template or usual], parts)
+    return Answer(text.encode(charset), "text/html" if declared else f"text/html; charset={charset}")
 
 
 def _fill(template: str, parts: dict[str, str]) -> str:
@@ -190,7 +218,9 @@ def _block(block: str) -> str:
             items = "".join(f"<li>{html.escape(re.sub(mark, '', line, count=1))}</li>" for line in lines)
             return f"<{tag}>{items}</{tag}>"
     if all(line.startswith(">") for line in lines):
-        return f"<blockquote>{''.join(f'<p>{html.escape(line[1:].strip())}</p>' for line in lines)}</blockquote>"
+        return (
+            f"<blockquote>{''.join(f'<p>{html.escape(line[1:].strip())}</p>' for line in lines)}</blockquote>"
+        )
     return f"<p>{'<br>'.join(html.escape(line) for line in lines)}</p>"
 
 
@@ -208,10 +238,18 @@ def _lists(section: str, articles: Sequence[Article]) -> dict[str, Answer]:
     """The list pages of a section, newest article first, with links from one to the next."""
     newest = sorted(articles, key=lambda article: (article.date, article.number), reverse=True)
     starts = range(0, max(1, len(newest)), PER_PAGE)
-    urls = [f"/{section}/" if not index else f"/{section}/index_{index + 1}.html" for index in range(len(starts))]
+    urls = [
+        f"/{section}/" if not index else f"/{section}/index_{index + 1}.html" for index in range(len(starts))
+    ]
     turn = "".join(f'<a href="{url}">第{index + 1}页</a> ' for index, url in enumerate(urls))
     return {
-        url: _html(_list_page(SECTIONS[section][0], [(article.url, article.title) for article in newest[start : start + PER_PAGE]], turn))
+        url: _html(
+            _list_page(
+                SECTIONS[section][0],
+                [(article.url, article.title) for article in newest[start : start + PER_PAGE]],
+                turn,
+            )
+        )
         for url, start in zip(urls, starts, strict=True)
     }
 
@@ -249,7 +287,7 @@ _LIST = (
 )
 _TEMPLATES = {
     "magazine": """<!DOCTYPE html>
-<html lang="zh-CN"><head><meta charset="utf-8"><title>{{title}} - {{section}} - {{site}}</title><meta name="keywords" content="{{keywords}}">
+<html lang="zh-CN"><head><meta charset="{{charset}}"><title>{{title}} - {{section}} - {{site}}</title><meta name="keywords" content="{{keywords}}">
 <style>body{font:16px/1.8 serif}.nav a{margin:0 8px}</style><script>var page={ready:true};function share(where){window.open('/share?to='+where)}</script></head>
 <body><div class="header"><div class="logo"><a href="/">{{site}}</a></div><div class="user">登录 | 注册 | <a href="/more.html">手机版</a></div></div>
 <div class="nav">{{navigation}}</div>
@@ -268,7 +306,7 @@ _TEMPLATES = {
 """
     + _FOOTER
     + "</body></html>",
-    "portal": """<html><head><meta http-equiv="Content-Type" content="text/html; charset="utf-8""><title>{{title}}_{{section}}_{{site}}</title></head>
+    "portal": """<html><head><meta http-equiv="Content-Type" content="text/html; charset={{charset}}"><title>{{title}}_{{section}}_{{site}}</title></head>
 <body bgcolor="#ffffff"><table width="960" align="center"><tr><td colspan="2"><b>{{site}}</b>　设为首页　加入收藏</td></tr>
 <tr><td colspan="2" class="menu">{{navigation}}</td></tr>
 <tr><td width="680" valign="top"><font size="2">当前位置：<a href="/">首页</a> → <a href="{{section_url}}">{{section}}频道</a> → 浏览文章</font>
@@ -284,7 +322,7 @@ _TEMPLATES = {
     + _FOOTER
     + "</body></html>",
     "modern": """<!DOCTYPE html>
-<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{title}} | {{site}}</title>
+<html lang="zh-CN"><head><meta charset="{{charset}}"><meta name="viewport" content="width=device-width"><title>{{title}} | {{site}}</title>
 <meta property="og:title" content="{{title}}"><link rel="stylesheet" href="data:text/css,main%7Bmax-width:720px%7D"></head>
 <body><header><a class="brand" href="/">{{site}}</a><nav>{{navigation}}</nav><button>订阅</button></header>
 <main><nav aria-label="breadcrumb"><a href="/">首页</a> / <a href="{{section_url}}">{{section}}</a></nav>
@@ -328,9 +366,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        answer = self.server.site.get(path, Answer("<html><body><h1>404</h1><p>页面不存在</p></body></html>".encode(), status=404))
+        answer = self.server.site.get(
+            path, Answer("<html><body><h1>404</h1><p>页面不存在</p></body></html>".encode(), status=404)
+        )
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.media_type)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -348,22 +388,40 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted or, with --while, as long as a command runs. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="examples.serve", description="Serve the demo's website on 127.0.0.1.")
+    parser = argparse.ArgumentParser(
+        prog="examples.serve", description="Serve the demo's website on 127.0.0.1."
+    )
     parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("--while", dest="command", nargs=argparse.REMAINDER, metavar="COMMAND", help="stop when this command ends, with its exit status")
+    parser.add_argument(
+        "--while",
+        dest="command",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="stop when this command ends, with its exit status",
+    )
     given = parser.parse_args(arguments)
     try:
         server = Server(build_site(read_articles(), read_traps()), given.port)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
-        print(f"examples.serve: port {given.port} {'is taken by another program' if taken else f'cannot be opened: {error.strerror}'}; choose one with --port", file=sys.stderr)
+        print(
+            f"examples.serve: port {given.port} {'is taken by another program' if taken else f'cannot be opened: {error.strerror}'}; choose one with --port",
+            file=sys.stderr,
+        )
         return 1
     with server:
-        print(f"{SITE}: http://127.0.0.1:{server.server_port}/ ({len(server.site)} pages)", file=sys.stderr, flush=True)
+        print(
+            f"{SITE}: http://127.0.0.1:{server.server_port}/ ({len(server.site)} pages)",
+            file=sys.stderr,
+            flush=True,
+        )
         try:
             if given.command:
                 return subprocess.run(given.command, check=False).returncode
             threading.Event().wait()
+        except FileNotFoundError:
+            print(f"examples.serve: no command {given.command[0]!r}", file=sys.stderr)
+            return 127
         except KeyboardInterrupt:
             return 130
     return 0

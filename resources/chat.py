@@ -109,9 +109,7 @@ class ChatModel(dg.ConfigurableResource):
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _ask(
-        self, client: httpx.Client, url: str, conversation: Sequence[Message], outage: _Outage
-    ) -> Reply:
+    def _ask(self, client: httpx.Client, url: str, conversation: Sequence[Message], outage: _Outage) -> Reply:
         """Ask, and ask again after a failure that may pass."""
         body = {
             "model": self.model,

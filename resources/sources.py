@@ -133,8 +133,8 @@ def version(shard: Shard) -> str:
     if source.kind == "web":
         return digest(*source.urls, source.crawl.model_dump_json())
     sliced = (shard.start, shard.stop) if shard.path else (0, None)
-    bytes_read = sliced if source.kind == "jsonl" else (0, None)
-    parts = [str(sliced)]
+    bytes_read, rows_read = (sliced, "") if source.kind == "jsonl" else ((0, None), str(sliced))
+    parts = [rows_read]
     for one in shard_files(shard):
         try:
             look = one.path.stat()

@@ -418,7 +418,7 @@ def intervals_svg(
     points: Sequence[Sequence[float]] | None = None,
     x_label: str = "",
 ) -> str:
-    """A mean with its interval for each label, and the single measurements as faint dots.
+    """A mean with its interval for each label, and the single measurements as faint dots below it.
 
     An interval that is not finite (one measurement only) is left out.
     """
@@ -440,7 +440,7 @@ def intervals_svg(
         parts.append(_text(plane.left - 10, y + 4, shorten(label, plane.left - 10 - _MARGIN), "ink", "end"))
         for value in points[index] if points else ():
             if math.isfinite(value):
-                parts.append(f'<circle class="faint" cx="{plane.x(value):.1f}" cy="{y:.1f}" r="3"/>')
+                parts.append(f'<circle class="faint" cx="{plane.x(value):.1f}" cy="{y + 9:.1f}" r="2.5"/>')
         if math.isfinite(lows[index]) and math.isfinite(highs[index]):
             a, b = plane.x(lows[index]), plane.x(highs[index])
             parts.append(

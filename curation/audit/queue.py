@@ -21,13 +21,13 @@ _APART = 0.85
 #: Scores of a sample that can speak against it, turned so that high is good.
 _GOOD = ("match", "quality")
 _BAD = ("truncation", "repetition", "garble", "markup", "language_mismatch", "ppl")
-_QUEUED = {
+_QUEUED: dict[str, pl.DataType] = {
     "parents": pl.List(pl.String),
-    "kind": pl.String,
-    "target": pl.String,
-    "priority": pl.Float64,
-    "why": pl.String,
-    "text": pl.String,
+    "kind": pl.String(),
+    "target": pl.String(),
+    "priority": pl.Float64(),
+    "why": pl.String(),
+    "text": pl.String(),
 }
 
 
@@ -87,8 +87,9 @@ def _undecided(frame: pl.DataFrame, decisions: pl.DataFrame, kind: str, key: str
 
 
 def _share(value: pl.Expr) -> pl.Expr:
-    """Rank of a value as a share of the rows, 0 for the lowest, 1 for the highest; ties share their mean."""
-    return ((value.rank("average") - 1) / (pl.len() - 1).clip(1)).fill_null(0.5)
+    """Rank of a value as a share of the rows, 0 for the lowest, 1 for the highest; ties share
+    their mean, and null is in the middle."""
+    return ((value.rank("average") - 1) / (value.count().cast(pl.Float64) - 1).clip(1)).fill_null(0.5)
 
 
 def _keyword_queue(keywords: pl.DataFrame, size: int) -> pl.DataFrame:

@@ -22,14 +22,16 @@ from curation.settings import DedupSettings
 from curation.text import blocks, code_points
 
 _MASK = (1 << 64) - 1
+#: Texts with a smaller share of uncommon shingles are compared whole.
+_UNCOMMON_SHARE = 0.15
 
 
 @cache
-def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How characters enter the canonical form.
 
     `table` (int32, by code point): the letter or digit it becomes, 0 if none, -k if it becomes the
-    k-th expansion (`expansions[spans[k - 1]:spans[k]]`); and the length of the longest expansion.
+    k-th expansion (`expansions[spans[k - 1]:spans[k]]`).
     """
     table = np.zeros(sys.maxunicode + 1, dtype=np.int32)
     expansions: list[int] = []
@@ -42,8 +44,7 @@ def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
             expansions.extend(folded)
             spans.append(len(expansions))
             table[code] = 1 - len(spans)
-    longest = int(np.diff(spans).max())
-    return table, np.array(spans, dtype=np.int64), np.array(expansions, dtype=np.int32), longest
+    return table, np.array(spans, dtype=np.int64), np.array(expansions, dtype=np.int32)
 
 
 def _composed(texts: pl.Series) -> pl.Series:
@@ -82,12 +83,14 @@ def signatures(texts: pl.Series, settings: DedupSettings, seed: int = 1) -> pl.D
 
     from curation import text_kernels
 
+    table, spans, expansions = _canonical_table()
     factors, summands = MinHash(num_perm=settings.permutations, seed=seed, scheme="affine32").permutations
     texts = _composed(texts)
     parts, done = [_signature_frame(np.zeros(0), np.zeros((0, 1)), np.zeros((0, 1)))], 0
     for block in blocks(texts):
+        codes, starts = code_points(block)
         counts, signed, bands = text_kernels.minhash(
-            *code_points(block), settings.ngram, *_canonical_table(), factors, summands, settings.bands
+            codes, starts, settings.ngram, table, spans, expansions, factors, summands, settings.bands
         )
         parts.append(_signature_frame(counts, signed, bands))
         done += len(block)
@@ -115,16 +118,55 @@ def _rows_as_lists(matrix: np.ndarray, inner: pl.DataType) -> pl.Series:
     )
 
 
-def jaccard(texts: pl.Series, firsts: np.ndarray, seconds: np.ndarray, ngram: int) -> np.ndarray:
+def _sets(texts: pl.Series, ngram: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shingle sets of texts: hashes end to end, where each set begins, how many it has."""
+    from curation import text_kernels
+
+    codes, starts = code_points(_composed(texts))
+    hashes, begins, counts = text_kernels.shingle_sets(codes, starts, ngram, *_canonical_table())
+    return hashes, begins, counts
+
+
+def shingle_counts(texts: pl.Series, ngram: int) -> np.ndarray:
+    """In how many texts each shingle occurs, as a table of hashed counts (uint16, saturating).
+
+    Two shingles may share a slot; the table is large enough that this hardly raises a count.
+    """
+    from curation import text_kernels
+
+    total = int(texts.str.len_chars().sum() or 0)
+    table = np.zeros(1 << min(max((2 * total).bit_length(), 16), 26), dtype=np.uint16)
+    for block in blocks(texts):
+        text_kernels.count_shingles(*_sets(block, ngram), table)
+    return table
+
+
+def jaccard(
+    texts: pl.Series,
+    firsts: np.ndarray,
+    seconds: np.ndarray,
+    ngram: int,
+    *,
+    counts: np.ndarray | None = None,
+    common: int = 0,
+) -> np.ndarray:
     """Exact Jaccard similarity (float64) of the shingle sets of pairs of texts.
 
-    `firsts` and `seconds` are places in `texts`. Only texts that occur in a pair are read.
+    `firsts` and `seconds` are places in `texts`; only texts that occur in a pair are read. With
+    `counts` (`shingle_counts`) and `common`, the similarity without the shingles that more than
+    `common` texts hold is taken where it is lower: a template that many texts share does not make
+    them alike. Texts of which too little is left without them are compared whole.
     """
     from curation import text_kernels
 
     if not len(firsts):
         return np.zeros(0, dtype=np.float64)
     needed, places = np.unique(np.concatenate([firsts, seconds]), return_inverse=True)
-    some = _composed(texts.gather(needed))
-    sets = text_kernels.shingle_sets(*code_points(some), ngram, *_canonical_table())
-    return text_kernels.jaccard_of_pairs(*sets, places[: len(firsts)], places[len(firsts) :])
+    hashes, begins, sizes = _sets(texts.gather(needed), ngram)
+    pairs = places.reshape(2, -1)
+    table = np.zeros(1, dtype=np.uint16) if counts is None else counts
+    limit = 0 if counts is None else common
+    similarity: np.ndarray = text_kernels.jaccard_of_pairs(
+        hashes, begins, sizes, pairs[0], pairs[1], table, limit, _UNCOMMON_SHARE
+    )
+    return similarity

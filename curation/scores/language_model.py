@@ -46,7 +46,7 @@ _CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 #: Characters that the tokenizer learns from, at most.
-_TOKENIZER_CHARS = 4_000_000
+_TOKENIZER_CHARS = 2_000_000
 #: Bytes of a learned token, at most: five Chinese characters.
 _TOKEN_BYTES = 16
 #: Share of training samples that are read without their prompt, so that both layouts are known.
@@ -55,7 +55,9 @@ _ALONE_SHARE = 0.25
 _BUCKET_BATCHES = 32
 #: Share of the training that warms up, and rows of the loss curve.
 _WARM_UP, _CURVE_ROWS = 0.08, 10
-_WEIGHT_DECAY = 0.1
+_WEIGHT_DECAY = 0.01
+#: Standard deviation of new weights, times the root of the width. transformers' own is too small here.
+_INITIAL_SPREAD = 0.7
 #: Logits that are computed at once, few enough to stay in the processor's cache; and positions, at least.
 _LOGITS, _MIN_POSITIONS = 3_000_000, 128
 _CURVE = {"step": pl.UInt32, "loss": pl.Float64, "heldout_loss": pl.Float64, "tokens": pl.UInt64}
@@ -540,6 +542,7 @@ def _new_model(tokenizer: Any, settings: LanguageModelSettings, seed: int) -> An
         num_key_value_heads=settings.heads,
         max_position_embeddings=settings.max_tokens + 4,
         tie_word_embeddings=True,
+        initializer_range=_INITIAL_SPREAD / math.sqrt(settings.hidden),
         use_cache=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

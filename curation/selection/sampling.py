@@ -149,8 +149,7 @@ def spread_order(unit: np.ndarray, groups: np.ndarray, leaf: int = 8) -> np.ndar
     int64 [n]: row numbers.
     """
     by_group = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[by_group], prepend=np.nan))
-    parts = [by_group[a:b] for a, b in zip(starts, [*starts[1:], len(by_group)], strict=True)][::-1]
+    parts = np.split(by_group, np.flatnonzero(np.diff(groups[by_group])) + 1)[::-1]
     done: list[np.ndarray] = []
     while parts:
         rows = parts.pop()

@@ -46,8 +46,9 @@ def answer_prompts(prompts: pl.DataFrame, chat: Chat | None, settings: ChatSetti
     if chat is not None and asked:
         found = chat([[_question(row)] for row in asked])
         replies = {row["record_id"]: reply for row, reply in zip(asked, found, strict=True)}
-    schema = {
-        **{name: pl.String for name in ("record_id", "source", "uri", "shard", "task", "reason", "evidence")},
+    texts = ("record_id", "source", "uri", "shard", "task", "reason", "evidence")
+    schema: dict[str, Any] = {
+        **dict.fromkeys(texts, pl.String),
         "parents": pl.List(pl.String),
         "messages": Messages,
         "verdict": Verdict,

@@ -21,9 +21,13 @@ _LATIN = re.compile(r"[A-Za-z]")
 
 # -- structure ----------------------------------------------------------------------------------
 
-_ITEM = re.compile(r"^(?:([-*•·●▪])\s+|(\d{1,2}[.．](?!\d)|\d{1,2}[、)）]|[（(]\d{1,2}[)）]|[①-⑳]))\s*(\S.*)$")
+_ITEM = re.compile(
+    r"^(?:([-*•·●▪])\s+|(\d{1,2}[.．](?!\d)|\d{1,2}[、)）]|[（(]\d{1,2}[)）]|[①-⑳]))\s*(\S.*)$"
+)
 _MARKED_HEADING = re.compile(r"^#{1,6}\s+(\S.*?)\s*#*$")
-_NUMBERED_HEADING = re.compile(r"^(?:[一二三四五六七八九十]{1,3}[、.．]|[（(][一二三四五六七八九十]{1,3}[)）]|第[一二三四五六七八九十\d]{1,3}[章节]\s*)\s*(\S.*)$")
+_NUMBERED_HEADING = re.compile(
+    r"^(?:[一二三四五六七八九十]{1,3}[、.．]|[（(][一二三四五六七八九十]{1,3}[)）]|第[一二三四五六七八九十\d]{1,3}[章节]\s*)\s*(\S.*)$"
+)
 _ENDS = re.compile(r"[。！？!?…；;:：,，.]$")
 _SENTENCE = re.compile(r"[^。！？!?…]*[。！？!?…]+[”’」』）)]*|[^。！？!?…]+$")
 _ENGLISH_SENTENCE = re.compile(r"(?<=[.!?])[\"”’)]*\s+(?=[A-Z\"“(])")
@@ -76,29 +80,77 @@ def without_pointers(text: str) -> str:
     return _POINTER.sub("", text).strip()
 
 
-def shared_suffixes(titles: Iterable[str | None], at_least: int = 3) -> frozenset[str]:
-    """Endings such as " - Site name" that several titles share."""
-    endings = Counter(match[0] for title in titles if title and (match := _SUFFIX.search(title)))
-    return frozenset(ending for ending, times in endings.items() if times >= at_least)
-
-
 _SUFFIX = re.compile(r"\s*(?:[|｜_]|\s[-–—]+\s|——|[-–—]{1,2}(?=[㐀-鿿]))\s*[^|｜_–—-]{1,30}$")
+#: Titles or documents that must share something for it to belong to their site rather than to them.
+_SHARED_BY = 3
+_LONGEST_FURNITURE = 60
+
+
+def _bare_title(title: str, suffixes: frozenset[str]) -> str:
+    name = title.strip()
+    while (ending := _SUFFIX.search(name)) and ending[0] in suffixes:
+        name = name[: ending.start()].strip()
+    return name
+
+
+def shared_suffixes(titles: Iterable[str | None]) -> frozenset[str]:
+    """Endings of titles that several share, such as " - Section - Name of the site"; each part by itself."""
+    endings: Counter[str] = Counter()
+    for title in titles:
+        name = (title or "").strip()
+        while ending := _SUFFIX.search(name):
+            endings[ending[0]] += 1
+            name = name[: ending.start()].strip()
+    return frozenset(ending for ending, times in endings.items() if times >= _SHARED_BY)
+
+
+def _furniture_form(line: str) -> str:
+    return re.sub(r"\d+", "0", line.strip())
+
+
+def shared_lines(texts: pl.Series) -> frozenset[str]:
+    """Short lines that several texts begin or end with, such as notes on comments; digits do not count."""
+    lines = texts.fill_null("").str.strip_chars().str.split("\n")
+    ends = [
+        line for one in lines for line in {_furniture_form(line) for line in (*one[:3], *one[-6:]) if line}
+    ]
+    counts = Counter(line for line in ends if line and len(line) <= _LONGEST_FURNITURE)
+    return frozenset(line for line, times in counts.items() if times >= _SHARED_BY)
+
+
+def _without_furniture(lines: list[str], shared: frozenset[str]) -> list[str]:
+    """The lines without those of the site, from both ends up to the first that is the document's own."""
+    begin, end = 0, len(lines)
+    while begin < end and _furniture_form(lines[begin]) in shared:
+        begin += 1
+    while end > begin and _furniture_form(lines[end - 1]) in shared:
+        end -= 1
+    return lines[begin:end]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is the same on many documents and belongs to none: endings of titles, lines at both ends."""
+
+    suffixes: frozenset[str] = frozenset()
+    lines: frozenset[str] = frozenset()
+
+
+_NO_SITE = Site()
 
 
 def parse(
-    record_id: str, title: str | None, text: str, keywords: frozenset[str], suffixes: frozenset[str]
+    record_id: str, title: str | None, text: str, keywords: frozenset[str], site: Site = _NO_SITE
 ) -> Document:
     """Title, blocks and terms of a document.
 
     `keywords` in it are its terms, and so is a short title that is one noun. The title is taken off the
-    beginning of the text if it is repeated there.
+    beginning of the text if it is repeated there, and so is what belongs to the site.
     """
-    name = (title or "").strip()
-    ending = _SUFFIX.search(name)
-    if ending and ending[0] in suffixes:
-        name = name[: ending.start()].strip()
+    name = _bare_title(title or "", site.suffixes)
     lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
-    lines = [without_pointers(line) for line in lines if line]
+    lines = _without_furniture([line for line in lines if line], site.lines)
+    lines = [line for line in map(without_pointers, lines) if line]
     if lines and name and _letters(lines[0].lstrip("# ")) == _letters(name):
         lines = lines[1:]
     language = language_of(" ".join(lines) or name)
@@ -180,16 +232,23 @@ def content_words(text: str) -> list[str]:
     return [
         word
         for word, tag in tagged(text)
-        if len(word) > 1 and tag[0] not in "cdempqruwxy" and _CJK.search(word) or (tag == "eng" and len(word) > 2)
+        if (tag == "eng" and len(word) > 2)
+        or (len(word) > 1 and tag[0] not in "cdempqruwxy" and _CJK.search(word) is not None)
     ]
 
 
 # -- what can stand on its own ------------------------------------------------------------------
 
 #: Someone tells, or someone is told about: a story, a report or a talk, not an explanation.
-_NARRATOR = re.compile(r"(?<!自)我(?!国)|咱|俺|笔者|小编|楼主|沙发：|本报|本刊|本网|本台|记者|编者|网友|受访|读者|同学们|大家好|亲们")
-_PERSON = re.compile(r"(?<![其吉维])他(?![汀人命])|她|老师傅|师傅|老板|阿姨|大爷|先生(?!期)|女士|同事|朋友|邻居")
-_SPEECH = re.compile(r"(?:[说喊问答]|[^知难]道)[，,]?[“\"]|[说问答喊][：:]|——[“\"]?[^。]*[？?]|[。！？]”[^。]{0,12}[说道]|曰")
+_NARRATOR = re.compile(
+    r"(?<!自)我(?!国)|咱|俺|笔者|小编|楼主|沙发：|本报|本刊|本网|本台|记者|编者|网友|受访|读者|同学们|大家好|亲们"
+)
+_PERSON = re.compile(
+    r"(?<![其吉维])他(?![汀人命])|她|老师傅|师傅|老板|阿姨|大爷|先生(?!期)|女士|同事|朋友|邻居"
+)
+_SPEECH = re.compile(
+    r"(?:[说喊问答]|[^知难]道)[，,]?[“\"]|[说问答喊][：:]|——[“\"]?[^。]*[？?]|[。！？]”[^。]{0,12}[说道]|曰"
+)
 _ELSEWHERE = re.compile(
     r"上文|下文|前文|前面(?:说|提|讲)|后面(?:说|提|讲)|如上|上述|以上|如下|下图|上图|下表|上表|图\s*\d|表\s*\d|本文|本章|本节|本书|本报告|本研究|本组|附录|详见|参见|点击|关注|公众号|扫码|转载|版权|免责|客服|联系电话|https?:|www\.|本品|本站|本页|该文|来源：|作者：|编辑："
 )
@@ -201,9 +260,16 @@ _OPENS_WITH_REFERENCE = re.compile(
 )
 _REFERS = re.compile(r"这(?!种|类|样)|那(?:个|些|种|样|里|儿|时)|此(?!外)|该|前者|后者|它|上述|以下|同上")
 _CHATTY = re.compile(r"[？?]|[吧嘛呗啦哦哈嘿啊呀](?:[，。！~]|$)|哈哈|……|～|~~|[!！]{2,}|\(笑\)|（笑）")
-_ENGLISH_NARRATOR = re.compile(r"\b(?:I|I'm|I've|me|my|we|we're|our|us|he|she|his|her|him|yesterday|today|tomorrow|ago)\b|https?:|www\.|[\"“].*?[,?!][\"”]")
-_ENGLISH_OPENING = re.compile(r"^(?:This|That|These|Those|It|Its|They|Their|Such|However|But|And|So|Also|Then|Therefore|Thus|Moreover|Besides|He|She|Here|There|Instead|Another|Both|Either)\b")
-_ENGLISH_ELSEWHERE = re.compile(r"\b(?:above|below|figure|table|chapter|section|this (?:article|paper|page|post|book)|click|subscribe)\b", re.IGNORECASE)
+_ENGLISH_NARRATOR = re.compile(
+    r"\b(?:I|I'm|I've|me|my|we|we're|our|us|he|she|his|her|him|yesterday|today|tomorrow|ago)\b|https?:|www\.|[\"“].*?[,?!][\"”]"
+)
+_ENGLISH_OPENING = re.compile(
+    r"^(?:This|That|These|Those|It|Its|They|Their|Such|However|But|And|So|Also|Then|Therefore|Thus|Moreover|Besides|He|She|Here|There|Instead|Another|Both|Either)\b"
+)
+_ENGLISH_ELSEWHERE = re.compile(
+    r"\b(?:above|below|figure|table|chapter|section|this (?:article|paper|page|post|book)|click|subscribe)\b",
+    re.IGNORECASE,
+)
 
 
 def is_plain(text: str, language: str) -> bool:
@@ -250,6 +316,6 @@ def is_whole(text: str, language: str) -> bool:
 def documents_of(frame: pl.DataFrame, keywords: Sequence[str]) -> Iterable[Document]:
     """The documents of a frame (record_id, title, text), parsed."""
     known = frozenset(word.strip() for word in keywords if len(word.strip()) > 1)
-    suffixes = shared_suffixes(frame["title"])
+    site = Site(shared_suffixes(frame["title"]), shared_lines(frame["text"]))
     for record_id, title, text in frame.select("record_id", "title", "text").iter_rows():
-        yield parse(record_id, title, text or "", known, suffixes)
+        yield parse(record_id, title, text or "", known, site)

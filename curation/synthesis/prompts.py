@@ -22,7 +22,7 @@ from curation.synthesis.rules import rule_prompts
 from curation.synthesis.self_instruct import Proposal, self_instruct
 from curation.verdicts import REASONS, Verdict
 
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "record_id": pl.String,
     "parents": pl.List(pl.String),
     "method": pl.String,
@@ -76,7 +76,7 @@ def make_prompts(
         rows += _from_rules(documents, keywords, seed)
     rows = _without_repeats(rows, human_prompts)
     _limit(rows, settings.max_prompts, seed)
-    if "self_instruct" in settings.methods and chat is not None and not documents.is_empty():
+    if "self_instruct" in settings.methods and chat is not None:
         rows += _from_model(documents, keywords, human_prompts, rows, settings, chat, seed)
     answered = {parent for row in rows for parent in row["parents"]}
     rows += [_nothing(one) for one in documents["record_id"] if one not in answered]
@@ -131,7 +131,15 @@ def _from_documents(
     for document in progress.track(parsed, "documents read for prompts", documents.height, every=200):
         for place, found in enumerate(grounded_prompts(document, seed)):
             noted = found.measured | {"place": place + 1, "limits": {"per_document": settings.per_document}}
-            row = _row("document", [document.record_id], found.task, found.instruction, found.input, found.answer, noted)
+            row = _row(
+                "document",
+                [document.record_id],
+                found.task,
+                found.instruction,
+                found.input,
+                found.answer,
+                noted,
+            )
             if place >= settings.per_document:
                 _refuse(row, "over_budget")
             rows.append(row)
@@ -191,13 +199,14 @@ def _from_model(
     """Instructions written by the chat model. Their parents are documents on the terms of the request."""
     kept = [row["instruction"] for row in rows if row["verdict"] == "kept"]
     wanted = max(0, min(settings.self_instruct_prompts, settings.max_prompts - len(kept)))
-    human = list(dict.fromkeys(text.strip() for text in human_prompts if text and text.strip()))
-    proposals = self_instruct(human, kept, list(keywords), chat, wanted, settings.max_rouge_l, seed)
+    proposals = self_instruct(human_prompts, kept, list(keywords), chat, wanted, settings.max_rouge_l, seed)
     by_term = _documents_by_term(documents, {term for one in proposals for term in one.keywords})
     made: dict[str, Row] = {}
     for one in proposals:
-        parents = sorted({by_term[term] for term in one.keywords if term in by_term}) or [documents["record_id"][0]]
-        row = _row("self_instruct", parents, "self_instruct", one.instruction, "", None, _noted(one, human, settings))
+        parents = sorted({by_term[term] for term in one.keywords if term in by_term})
+        row = _row(
+            "self_instruct", parents, "self_instruct", one.instruction, "", None, _noted(one, settings)
+        )
         if one.instruction is None:
             row["record_id"] = digest("prompt", "self_instruct", *parents, one.request)
         if one.reason:
@@ -206,14 +215,11 @@ def _from_model(
     return list(made.values())
 
 
-def _noted(one: Proposal, human: Sequence[str], settings: PromptSettings) -> dict[str, Any]:
+def _noted(one: Proposal, settings: PromptSettings) -> dict[str, Any]:
     noted = {
         "request": one.request,
         "about": list(one.keywords),
-        "examples": {
-            "human": [human[index] for index in one.examples if index < len(human)],
-            "generated": sum(index >= len(human) for index in one.examples),
-        },
+        "examples": {"human": list(one.human), "generated": list(one.generated)},
         "rouge_l": one.rouge_l and round(one.rouge_l, 4),
         "nearest": one.nearest,
         "limits": {"max_rouge_l": settings.max_rouge_l},

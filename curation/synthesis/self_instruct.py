@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from curation.synthesis.passages import language_of
 HUMAN, GENERATED, NEW = 6, 2, 8
 #: Characters of an instruction; Chinese says in one character what English says in about three.
 _LENGTH = {"zh": (5, 300), "en": (12, 900)}
+_LONGEST_EXAMPLE = 200
 #: What a language model cannot see, hear or make.
 BLOCKED_WORDS = (
     "图片", "图像", "照片", "截图", "图表", "下图", "上图", "如图", "画一", "绘制", "视频", "音频", "录音", "语音", "文件", "附件", "链接", "网址", "上网搜", "播放",
@@ -32,7 +33,8 @@ BLOCKED_WORDS = (
 )  # fmt: skip
 _NUMBERED = re.compile(r"^\s*(?:任务|Task)?\s*(\d{1,2})\s*[.、．:：)）]\s*", re.IGNORECASE | re.MULTILINE)
 _BLOCKED = re.compile(
-    "|".join(rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word) for word in BLOCKED_WORDS), re.IGNORECASE
+    "|".join(rf"\b{re.escape(word)}\b" if word.isascii() else re.escape(word) for word in BLOCKED_WORDS),
+    re.IGNORECASE,
 )
 _REQUEST = {
     "zh": "下面是一份任务清单，每条任务都是人会向助手提出的要求。请接着写{new}条新的任务，编号从{first}到{last}。\n"
@@ -51,12 +53,12 @@ _ABOUT = {"zh": "- 任务围绕这些主题：{0}。", "en": "- the tasks are ab
 class Proposal:
     """What came of a request: an instruction (or None with the `error`), what it was shown, and a verdict.
 
-    `examples` are indices into the human prompts (below len(human)) and, from there on, into the
-    instructions that were proposed and kept before.
+    `human` and `generated` are the examples that the request showed.
     """
 
     instruction: str | None
-    examples: tuple[int, ...]
+    human: tuple[str, ...]
+    generated: tuple[str, ...]
     request: str
     reason: str | None = None
     error: str | None = None
@@ -98,11 +100,13 @@ def self_instruct(
     list of Proposal
         Everything that was proposed, kept or not, and every request that failed.
     """
-    pool = list(dict.fromkeys(text.strip() for text in human if text and text.strip()))
+    texts = list(dict.fromkeys(text.strip() for text in human if text and text.strip()))
+    # prompts that carry a long text with them make poor examples
+    pool = [text for text in texts if len(text) <= _LONGEST_EXAMPLE] or texts
     if not pool or wanted <= 0:
         return []
     language = language_of(" ".join(pool[:50]))
-    compared = list(dict.fromkeys([*pool, *known]))
+    compared = list(dict.fromkeys([*texts, *known]))
     kept: list[str] = []
     proposals: list[Proposal] = []
     for turn in range(4):
@@ -116,7 +120,7 @@ def self_instruct(
         for request, reply in zip(requests, replies, strict=True):
             for one in _judged(request, reply, language, [*compared, *kept], max_rouge_l):
                 enough = one.reason is None and len(kept) >= wanted
-                proposals.append(Proposal(**(one.__dict__ | {"reason": "over_budget"})) if enough else one)
+                proposals.append(replace(one, reason="over_budget") if enough else one)
                 if one.reason is None and not enough and one.instruction:
                     kept.append(one.instruction)
         if all(reply.text is None for reply in replies):
@@ -127,7 +131,8 @@ def self_instruct(
 @dataclass(frozen=True)
 class _Asked:
     conversation: list[Message]
-    examples: tuple[int, ...]
+    human: tuple[str, ...]
+    generated: tuple[str, ...]
     keywords: tuple[str, ...]
     first: int
     name: str
@@ -138,42 +143,50 @@ def _draw(
 ) -> _Asked:
     """A request with its examples, drawn by a generator of its own."""
     random = np.random.default_rng(int(digest("self_instruct", str(seed), name)[:16], 16))
-    generated = [len(human) + int(one) for one in random.permutation(len(kept))[:GENERATED]]
-    people = [int(one) for one in random.permutation(len(human))[: HUMAN + GENERATED - len(generated)]]
-    examples = [(people + generated)[int(one)] for one in random.permutation(len(people) + len(generated))]
+    generated = tuple(kept[one] for one in random.permutation(len(kept))[:GENERATED])
+    people = tuple(human[one] for one in random.permutation(len(human))[: HUMAN + GENERATED - len(generated)])
+    examples = [(people + generated)[one] for one in random.permutation(len(people) + len(generated))]
     about = tuple(keywords[int(one)] for one in sorted(random.permutation(len(keywords))[:6]))
-    texts = [*human, *kept]
-    shown = "\n".join(f"{number}. {_one_line(texts[one])}" for number, one in enumerate(examples, 1))
+    shown = "\n".join(f"{number}. {_one_line(text)}" for number, text in enumerate(examples, 1))
     first = len(examples) + 1
     joined = ("、" if language == "zh" else ", ").join(about)
     content = _REQUEST[language].format(
-        new=NEW, first=first, last=first + NEW - 1, shown=shown, about=_ABOUT[language].format(joined) if about else ""
+        new=NEW,
+        first=first,
+        last=first + NEW - 1,
+        shown=shown,
+        about=_ABOUT[language].format(joined) if about else "",
     )
-    return _Asked([{"role": "user", "content": content}], tuple(examples), about, first, name)
+    return _Asked([{"role": "user", "content": content}], people, generated, about, first, name)
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:300]
 
 
-def _judged(request: _Asked, reply: Reply, language: str, compared: Sequence[str], max_rouge_l: float) -> list[Proposal]:
-    if reply.text is None:
-        return [Proposal(None, request.examples, request.name, "chat_failed", reply.error, keywords=request.keywords)]
-    texts = read_numbered(reply.text, request.first, cut_off=reply.cut_off)
+def _judged(
+    request: _Asked, reply: Reply, language: str, compared: Sequence[str], max_rouge_l: float
+) -> list[Proposal]:
+    bare = Proposal(None, request.human, request.generated, request.name, keywords=request.keywords)
+    texts = [] if reply.text is None else read_numbered(reply.text, request.first, cut_off=reply.cut_off)
     if not texts:
-        error = "the reply holds no numbered list"
-        return [Proposal(None, request.examples, request.name, "chat_failed", error, keywords=request.keywords)]
+        error = reply.error or "the reply holds no numbered list"
+        return [replace(bare, reason="chat_failed", error=error)]
     faults = [fault(text, language) for text in texts]
     sound = [text for text, reason in zip(texts, faults, strict=True) if reason is None]
-    novelty = iter(novel(sound, compared, max_rouge_l).iter_rows(named=True))
+    novelty = novel(sound, compared, max_rouge_l).iter_rows(named=True)
     pool = [*compared, *sound]
     proposals = []
     for text, reason in zip(texts, faults, strict=True):
-        found = next(novelty) if reason is None else {"novel": True, "rouge_l": None, "nearest": None}
+        if reason is not None:
+            proposals.append(replace(bare, instruction=text, reason=reason))
+            continue
+        found = next(novelty)
         nearest = None if found["nearest"] is None else pool[found["nearest"]]
+        judged = None if found["novel"] else "not_novel"
         proposals.append(
-            Proposal(text, request.examples, request.name, reason if found["novel"] else "not_novel", None, found["rouge_l"], nearest, request.keywords)
-        )  # fmt: skip
+            replace(bare, instruction=text, reason=judged, rouge_l=found["rouge_l"], nearest=nearest)
+        )
     return proposals
 
 
@@ -192,7 +205,10 @@ def read_numbered(text: str, first: int = 1, *, cut_off: bool = False) -> list[s
     items += [text[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
     if cut_off:
         items = items[:-1]
-    cleaned = [re.sub(r"^\*\*(.+?)\*\*", r"\1", item.strip().split("\n\n")[0].strip()).strip(" \"“”*") for item in items]
+    cleaned = [
+        re.sub(r"^\*\*(.+?)\*\*", r"\1", item.strip().split("\n\n")[0].strip()).strip(' "“”*')
+        for item in items
+    ]
     return list({canonical(item): item for item in reversed(cleaned) if item}.values())[::-1]
 
 

@@ -16,7 +16,9 @@ CHAT = "{% for m in messages %}<|user|>{{ m['content'] | trim }}<|eos|>{% endfor
 
 
 def settings(model=None, **more) -> LanguageModelSettings:
-    return LanguageModelSettings(model=None if model is None else str(model), max_tokens=64, threads=1, **more)
+    return LanguageModelSettings(
+        model=None if model is None else str(model), max_tokens=64, threads=1, **more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,9 @@ def network(kind: str, vocabulary: int):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if kind == "gpt2":
-            return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=96))
+            return GPT2LMHeadModel(
+                GPT2Config(vocab_size=vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=96)
+            )
         if kind == "gemma2":
             # a cap as low as this changes every logit
             return Gemma2ForCausalLM(Gemma2Config(**size, head_dim=8, final_logit_softcapping=0.05))
@@ -99,19 +103,24 @@ def test_bfloat16_where_asked(tokenizer, tmp_path) -> None:
     exact, rough = (load_language_model(settings(folder, precision=name)) for name in ("float32", "bfloat16"))
     assert (exact.model.dtype, rough.model.dtype) == (torch.float32, torch.bfloat16)
     exactly, roughly = (
-        lm.score_answers(model, pl.Series(TEXTS[:2]), pl.Series(TEXTS[1:3]), settings()) for model in (exact, rough)
+        lm.score_answers(model, pl.Series(TEXTS[:2]), pl.Series(TEXTS[1:3]), settings())
+        for model in (exact, rough)
     )
     assert np.allclose(exactly["loss_conditional"], roughly["loss_conditional"], rtol=0.02)
     assert not exactly.equals(roughly)
 
 
 def test_the_trained_model_comes_from_its_folder(tmp_path) -> None:
-    small = LanguageModelSettings(vocabulary=300, hidden=16, layers=1, heads=2, max_steps=2, batch_tokens=128, threads=1)
+    small = LanguageModelSettings(
+        vocabulary=300, hidden=16, layers=1, heads=2, max_steps=2, batch_tokens=128, threads=1
+    )
     trained = lm.train_language_model(TEXTS, TEXTS, small, seed=0)
     trained.save(tmp_path)
     loaded = load_language_model(small, tmp_path)
     texts = pl.Series(TEXTS)
-    assert lm.score_answers(loaded, texts, texts, small).equals(lm.score_answers(trained, texts, texts, small))
+    assert lm.score_answers(loaded, texts, texts, small).equals(
+        lm.score_answers(trained, texts, texts, small)
+    )
     by_path = load_language_model(settings(tmp_path, precision="float32"))
     assert by_path.template.before_prompt.tolist() == trained.template.before_prompt.tolist()
 
@@ -145,7 +154,10 @@ def test_pickled_weights_are_refused(tokenizer, tmp_path) -> None:
 def test_code_that_comes_with_a_model_is_never_run(tokenizer, tmp_path) -> None:
     folder = save(tmp_path, "gpt2", tokenizer, CHAT)
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(UserError, match="cannot load the language model"):

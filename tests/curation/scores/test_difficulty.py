@@ -10,7 +10,8 @@ from curation.scores.difficulty import with_difficulty
 
 def scores(conditional: float | None, alone: float | None) -> dict[str, float | None]:
     losses = pl.DataFrame(
-        {"loss_conditional": [conditional], "loss_alone": [alone]}, schema_overrides={"loss_alone": pl.Float64, "loss_conditional": pl.Float64}
+        {"loss_conditional": [conditional], "loss_alone": [alone]},
+        schema_overrides={"loss_alone": pl.Float64, "loss_conditional": pl.Float64},
     )
     return with_difficulty(losses).row(0, named=True)
 

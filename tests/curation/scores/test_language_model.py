@@ -15,7 +15,12 @@ from curation.settings import LanguageModelSettings
 TINY = LanguageModelSettings(
     vocabulary=400, hidden=32, layers=2, heads=2, max_steps=200, max_epochs=40, batch_tokens=256, max_tokens=48, heldout_rows=8, threads=1, learning_rate=0.02
 )  # fmt: skip
-DISHES = {"红烧肉": "五花肉切块，小火慢炖", "番茄炒蛋": "鸡蛋打散，番茄翻炒", "凉拌黄瓜": "黄瓜拍碎，淋上香醋", "清蒸鱼": "鲈鱼洗净，上锅蒸熟"}
+DISHES = {
+    "红烧肉": "五花肉切块，小火慢炖",
+    "番茄炒蛋": "鸡蛋打散，番茄翻炒",
+    "凉拌黄瓜": "黄瓜拍碎，淋上香醋",
+    "清蒸鱼": "鲈鱼洗净，上锅蒸熟",
+}
 ASKED = ("怎么做{}？", "请教我做{}。", "{}的做法是什么？", "我想学{}，步骤呢？", "说说{}怎么烧")
 TOLD = ("{}。", "{}就好。", "先{}，再装盘。", "{}，最后撒葱花。", "很简单：{}！")
 PROMPTS = [asked.format(dish) for dish in DISHES for asked in ASKED for _ in TOLD]
@@ -27,7 +32,9 @@ def model() -> lm.LanguageModel:
     return lm.train_language_model(PROMPTS, ANSWERS, TINY, seed=7)
 
 
-def scores(model: lm.LanguageModel, prompts: list, answers: list, given: LanguageModelSettings = TINY) -> pl.DataFrame:
+def scores(
+    model: lm.LanguageModel, prompts: list, answers: list, given: LanguageModelSettings = TINY
+) -> pl.DataFrame:
     series = (pl.Series(texts, dtype=pl.String) for texts in (prompts, answers))
     return lm.score_answers(model, *series, given)
 
@@ -73,7 +80,9 @@ def test_a_text_cannot_write_special_tokens(model: lm.LanguageModel) -> None:
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(2, 40))
-def test_cutting_keeps_the_prompts_tail_and_the_answers_beginning(prompt: int, answer: int, room: int) -> None:
+def test_cutting_keeps_the_prompts_tail_and_the_answers_beginning(
+    prompt: int, answer: int, room: int
+) -> None:
     given_prompt, given_answer = np.arange(prompt, dtype=np.int32), np.arange(answer, dtype=np.int32)
     kept_prompt, kept_answer = lm._cut(given_prompt, given_answer, room)
     assert len(kept_prompt) + len(kept_answer) == min(room, prompt + answer)
@@ -90,7 +99,8 @@ def test_training_learns_and_its_curve_says_so(model: lm.LanguageModel) -> None:
     curve = model.curve
     assert curve.columns == ["step", "loss", "heldout_loss", "tokens"]
     assert curve.height == 10
-    assert curve["step"].is_sorted() and curve["tokens"].is_sorted()
+    assert curve["step"].is_sorted()
+    assert curve["tokens"].is_sorted()
     assert curve["heldout_loss"][-1] < 0.5 * curve["heldout_loss"][0] < math.log(len(model.tokenizer))
     assert curve["tokens"][-1] == pytest.approx(200 * 256, rel=0.02)
 
@@ -184,11 +194,16 @@ def test_the_right_prompt_helps_and_a_wrong_one_does_not(model: lm.LanguageModel
 
 @given(st.permutations(range(12)), st.sampled_from([64, 200, 5000]))
 @settings(deadline=None, max_examples=15)
-def test_neither_order_nor_batches_change_a_score(model: lm.LanguageModel, order: list[int], batch: int) -> None:
+def test_neither_order_nor_batches_change_a_score(
+    model: lm.LanguageModel, order: list[int], batch: int
+) -> None:
     prompts, answers = PROMPTS[::9][:12], ANSWERS[::9][:12]
     expected = scores(model, prompts, answers)
     shuffled = scores(
-        model, [prompts[row] for row in order], [answers[row] for row in order], TINY.model_copy(update={"batch_tokens": batch})
+        model,
+        [prompts[row] for row in order],
+        [answers[row] for row in order],
+        TINY.model_copy(update={"batch_tokens": batch}),
     )
     assert np.allclose(shuffled.to_numpy(), expected[order].to_numpy(), rtol=1e-5, atol=1e-5)
     same_batches = scores(model, [prompts[row] for row in order], [answers[row] for row in order])
@@ -215,7 +230,9 @@ def test_long_samples_are_cut_the_same_way_with_and_without_the_prompt(model: lm
     long = scores(model, ["怎" * 90 + "做" * 200], ["炒" * 200])
     if len(asked) == len(told) == 24:
         assert long.equals(short)
-    assert long["loss_alone"][0] == pytest.approx(scores(model, ["做" * 200], ["炒" * 200])["loss_alone"][0], abs=1e-6)
+    assert long["loss_alone"][0] == pytest.approx(
+        scores(model, ["做" * 200], ["炒" * 200])["loss_alone"][0], abs=1e-6
+    )
 
 
 def test_a_saved_model_scores_the_same(model: lm.LanguageModel, tmp_path) -> None:

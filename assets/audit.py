@@ -1,0 +1,185 @@
+"""Proof and oversight: measures, the report, the comparison of strategies, what to review, the catalog.
+
+Belongs here: the stages of the group `audit`, and the catalog of views. The methods are in
+`curation/audit/`.
+"""
+
+# Dagster reads the annotation of `catalog`'s context: no postponed annotations here.
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from assets.funnel import funnel
+from assets.stage import STAGES, Run, stage
+from curation import lineage, schemas, vectors
+from curation.audit import comparison, measures, plots, queue, report
+from curation.scores import language_model as lm
+from curation.settings import AuditSettings
+from resources import language_model as models
+from resources.reviews import Reviews
+
+
+def _pool(
+    scores: pl.LazyFrame, sft_pool: pl.LazyFrame, clusters: pl.LazyFrame, embeddings: pl.LazyFrame
+) -> pl.DataFrame:
+    """The scored samples with their texts, clusters and vectors."""
+    return (
+        scores.select("record_id", "quality")
+        .join(sft_pool.select("record_id", "prompt", "answer", "language"), on="record_id")
+        .join(clusters.select("record_id", "cluster", "terms", "to_neighbours"), on="record_id")
+        .join(embeddings.select("record_id", "vector"), on="record_id")
+        .sort("record_id")
+        .collect()
+    )
+
+
+@stage(
+    "audit",
+    lineage.learn(),
+    settings="audit",
+    fields=["strategies", "comparison_seeds", "comparison_steps", "comparison_heldout"],
+    also=["selection", "scores.language_model"],
+    kinds=["pytorch"],
+)
+def strategy_comparison(
+    scores: pl.LazyFrame,
+    sft_pool: pl.LazyFrame,
+    clusters: pl.LazyFrame,
+    embeddings: pl.LazyFrame,
+    language_model: pl.LazyFrame,
+    settings: AuditSettings,
+    run: Run,
+) -> pl.DataFrame:
+    """What each strategy does to a model that is trained on its choice, with the same tokens."""
+    pool = _pool(scores, sft_pool, clusters, embeddings)
+    model_settings = run.profile.scores.language_model
+    tokenizer = models.load_language_model(model_settings, run.learned("language_model")).tokenizer
+
+    def train(prompts, answers, heldout_prompts, heldout_answers, seed):  # type: ignore[no-untyped-def]
+        steps = settings.comparison_steps
+        loss = lm.train_on(
+            tokenizer, prompts, answers, heldout_prompts, heldout_answers, model_settings, steps, seed
+        )
+        return loss, steps * model_settings.batch_tokens
+
+    compared = comparison.compare_strategies(
+        pool, vectors.matrix(pool["vector"]), train, settings, run.profile.selection, run.seed
+    )
+    run.note(comparison=comparison.comparison_svg(compared), verdict=comparison.verdict_sentence(compared))
+    return compared
+
+
+@stage(
+    "audit",
+    lineage.learn(),
+    watches=["unique_docs", "domain_docs", "answers"],
+    all_rows=["sft_set"],
+    kinds=["html"],
+)
+def selection_report(
+    scores: pl.LazyFrame,
+    sft_pool: pl.LazyFrame,
+    clusters: pl.LazyFrame,
+    embeddings: pl.LazyFrame,
+    sft_set: pl.LazyFrame,
+    strategy_comparison: pl.LazyFrame,
+    run: Run,
+) -> pl.DataFrame:
+    """The choice beside a random one and the whole pool, as measures and as a page that opens offline."""
+    pool, judged = _pool(scores, sft_pool, clusters, embeddings), sft_set.collect()
+    points = vectors.matrix(pool["vector"])
+    chosen = judged.filter(pl.col("verdict") == "kept")["record_id"]
+    measured = measures.measure_selection(pool, points, chosen, run.seed)
+    tables = [row for row in funnel(run.lake, STAGES) if row["group"] not in ("exports", "audit")]
+    page = report.selection_report_html(
+        pool,
+        points,
+        judged,
+        measured,
+        tables,
+        title=f"Selection: {run.profile.name}",
+        seed=run.seed,
+        comparison=strategy_comparison.collect(),
+    )
+    run.note(page=run.export("report.html", [page]), funnel=plots.funnel_svg(tables))
+    return measured
+
+
+@stage(
+    "audit",
+    lineage.learn(),
+    settings="audit",
+    fields=["queue"],
+    also=["domain.classifier"],
+    all_rows=["keyword_table", "recalled_docs", "scores"],
+    externals=["keyword_decisions", "document_decisions", "sample_decisions"],
+    resources=["reviews"],
+)
+def review_queue(
+    keyword_table: pl.LazyFrame,
+    recalled_docs: pl.LazyFrame,
+    clean_docs: pl.LazyFrame,
+    doc_embeddings: pl.LazyFrame,
+    scores: pl.LazyFrame,
+    sft_pool: pl.LazyFrame,
+    settings: AuditSettings,
+    reviews: Reviews,
+    run: Run,
+) -> pl.DataFrame:
+    """What a person should look at next: terms, documents and samples whose review would help most."""
+    documents = (
+        recalled_docs.join(clean_docs.select("record_id", "text"), on="record_id")
+        .join(doc_embeddings.select("record_id", "vector"), on="record_id")
+        .sort("record_id")
+        .collect()
+    )
+    samples = (
+        scores.join(sft_pool.select("record_id", "prompt", "answer"), on="record_id")
+        .sort("record_id")
+        .collect()
+    )
+    decisions = pl.concat(reviews.decisions(kind) for kind in ("keyword", "document", "sample"))
+    return queue.review_queue(
+        keyword_table.collect(),
+        documents,
+        samples,
+        decisions,
+        settings,
+        threshold=run.profile.domain.classifier.threshold,
+        vectors=vectors.matrix(documents["vector"]),
+    )
+
+
+@dg.asset(
+    group_name="audit",
+    description="A small DuckDB file with a view for each table of the lake, swapped in when it is whole.",
+    kinds={"duckdb"},
+    deps=["review_queue", "dataset_card", "selection_report"],
+    required_resource_keys={"lake", "catalog"},
+)
+def catalog(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """Rebuild the catalog. Readers of the old file keep it; no two writers ever share one."""
+    lake, duckdb = context.resources.lake, context.resources.catalog
+    new = Path(duckdb.database)
+    new.unlink(missing_ok=True)
+    new.parent.mkdir(parents=True, exist_ok=True)
+    views = {}
+    with duckdb.get_connection() as connection:
+        for table in schemas.TABLES:
+            files = (
+                [lake.path(table)]
+                if lake.exists(table)
+                else [lake.path(table, shard) for shard in lake.shards(table)]
+            )
+            if files:
+                places = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+                connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{places}])')
+                views[table] = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]
+    final = new.with_name("catalog.duckdb")
+    os.replace(new, final)
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(str(final)), "rows": dg.MetadataValue.json(views)}
+    )

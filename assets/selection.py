@@ -1,0 +1,79 @@
+"""The choice: vectors and structure of the pool, and the samples that are taken.
+
+Belongs here: the stages of the group `selection`. The methods are in `curation/selection/`.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from assets.stage import Run, sample_shard, stage
+from curation import lineage, vectors
+from curation.selection import clusters as clustering
+from curation.selection import strategies
+from curation.settings import EncoderSettings, SelectionSettings
+from resources import encoder
+
+
+def text_of() -> pl.Expr:
+    """The text that stands for a sample: prompt and answer."""
+    return pl.concat_str("prompt", pl.lit("\n"), "answer").alias("text")
+
+
+@stage("selection", lineage.learn(), settings="sample_encoder", kinds=["numpy"])
+def sample_encoder(sft_pool: pl.LazyFrame, settings: EncoderSettings, run: Run) -> pl.DataFrame:
+    """The encoder of the samples: LSA fitted on the pool, or a model loaded."""
+    texts = sft_pool.select("record_id", text_of()).sort("record_id").collect()["text"]
+    return encoder.describe(encoder.fit_encoder(settings, texts, run.seed, run.artefact), run.artefact)
+
+
+@stage(
+    "selection", lineage.judge("sft_pool"), shards=sample_shard, settings="sample_encoder", kinds=["numpy"]
+)
+def embeddings(
+    sft_pool: pl.LazyFrame, sample_encoder: pl.LazyFrame, settings: EncoderSettings, run: Run
+) -> pl.DataFrame:
+    """A unit vector of every sample, of its prompt and answer."""
+    samples = sft_pool.select("record_id", "shard", text_of()).collect()
+    return encoder.embed(encoder.load_encoder(settings, run.learned("sample_encoder")), samples)
+
+
+@stage(
+    "selection",
+    lineage.judge("embeddings"),
+    settings="selection",
+    fields=["clusters", "neighbours"],
+    kinds=["faiss", "polars"],
+)
+def clusters(
+    embeddings: pl.LazyFrame, sft_pool: pl.LazyFrame, settings: SelectionSettings, run: Run
+) -> pl.DataFrame:
+    """The cluster of every sample, the terms that name it, and how dense it is around the sample."""
+    samples = (
+        embeddings.select("record_id", "vector")
+        .join(sft_pool.select("record_id", text_of()), on="record_id")
+        .collect()
+    )
+    return clustering.cluster_samples(
+        samples["record_id"], vectors.matrix(samples["vector"]), samples["text"], settings, run.seed
+    )
+
+
+@stage("selection", lineage.judge("scores"), settings="selection")
+def sft_set(
+    scores: pl.LazyFrame,
+    sft_pool: pl.LazyFrame,
+    embeddings: pl.LazyFrame,
+    clusters: pl.LazyFrame,
+    settings: SelectionSettings,
+    run: Run,
+) -> pl.DataFrame:
+    """The choice: diversity weight × quality weight, sampled without replacement within the budget."""
+    samples = (
+        scores.select("record_id", "shard", "quality")
+        .join(sft_pool.select("record_id", "messages"), on="record_id")
+        .join(clusters.select("record_id", "cluster", "to_neighbours"), on="record_id")
+        .join(embeddings.select("record_id", "vector"), on="record_id")
+        .collect()
+    )
+    return strategies.select_samples(samples, vectors.matrix(samples["vector"]), settings, run.seed)

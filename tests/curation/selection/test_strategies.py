@@ -1,0 +1,175 @@
+"""The choice: every row judged, the size is the budget, near choices refused, and each strategy does what it says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curation import schemas
+from curation.selection import strategies
+from curation.selection.geometry import exact_unit
+from curation.selection.weights import with_weights
+from curation.settings import SelectionSettings
+from curation.verdicts import conservation
+
+
+def _pool(n: int = 60, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
+    random = np.random.default_rng(seed)
+    messages = [
+        [
+            {"role": "user", "content": f"问题{i}"},
+            {"role": "assistant", "content": "答" * int(random.integers(1, 50))},
+        ]
+        for i in range(n)
+    ]
+    frame = pl.DataFrame(
+        {
+            "record_id": [f"{i:032x}" for i in range(n)],
+            "shard": ["a"] * n,
+            "messages": pl.Series(messages, dtype=schemas.Messages),
+            "quality": random.random(n),
+            "cluster": pl.Series(random.integers(0, 5, n), dtype=pl.Int32),
+            "to_neighbours": random.random(n),
+        }
+    )
+    return frame, random.normal(size=(n, 12)).astype(np.float32)
+
+
+@pytest.mark.parametrize("strategy", list(strategies.STRATEGIES))
+def test_every_row_is_judged_and_the_budget_is_met(strategy: str) -> None:
+    frame, vectors = _pool()
+    settings = SelectionSettings(budget=17, strategy=strategy)  # type: ignore[arg-type]
+    rows = strategies.select_samples(frame, vectors, settings, seed=1)
+    assert conservation("judge", frame.lazy().select("record_id"), rows.lazy()).ok
+    assert rows["verdict"].cast(pl.String).value_counts().sort("verdict").rows() == [
+        ("dropped", 43),
+        ("kept", 17),
+    ]
+    assert rows["inclusion_probability"].sum() == pytest.approx(17)
+    schemas.conform("sft_set", rows.with_columns(run_id=pl.lit("0" * 32)))
+    assert json.loads(rows["evidence"][0])["limits"]["budget"] == 17
+
+
+@pytest.mark.parametrize("strategy", list(strategies.STRATEGIES))
+def test_same_input_same_choice_whatever_the_order(strategy: str) -> None:
+    frame, vectors = _pool()
+    settings = SelectionSettings(budget=0.25, strategy=strategy)  # type: ignore[arg-type]
+    shuffled = np.random.default_rng(9).permutation(frame.height)
+    one = strategies.select_samples(frame, vectors, settings, seed=4)
+    assert one.equals(strategies.select_samples(frame[shuffled], vectors[shuffled], settings, seed=4))
+
+
+def test_another_seed_draws_another_sample() -> None:
+    frame, vectors = _pool()
+    draws = [strategies.select_samples(frame, vectors, SelectionSettings(budget=10), seed) for seed in (0, 1)]
+    assert not draws[0]["verdict"].equals(draws[1]["verdict"])
+
+
+def test_longest_and_quality_top() -> None:
+    frame, vectors = _pool()
+    frame = frame.with_columns(chars=pl.col("messages").list.last().struct.field("content").str.len_chars())
+    for strategy, column in (("longest", "chars"), ("quality_top", "quality")):
+        settings = SelectionSettings(budget=10, strategy=strategy, max_similarity=1)  # type: ignore[arg-type]
+        rows = strategies.select_samples(frame, vectors, settings, seed=0)
+        kept = rows.filter(pl.col("verdict").cast(pl.String) == "kept")["record_id"]
+        assert (
+            frame.filter(pl.col("record_id").is_in(kept.implode()))[column].min()
+            >= frame[column].sort(descending=True)[9]
+        )
+
+
+def test_near_choices_are_refused_and_their_places_refilled() -> None:
+    frame, vectors = _pool(20)
+    vectors[1:6] = vectors[0] * np.array([[2.0], [3], [4], [5], [6]])
+    frame = frame.with_columns(quality=pl.when(pl.int_range(pl.len()) < 6).then(1.0).otherwise(0.2))
+    settings = SelectionSettings(budget=8, strategy="quality_top")
+    rows = strategies.select_samples(frame, vectors, settings, seed=0)
+    refused = rows.filter(pl.col("reason") == "too_similar")
+    assert refused["record_id"].to_list() == frame["record_id"][1:6].to_list()
+    assert {json.loads(text)["close_to"] for text in refused["evidence"]} == {frame["record_id"][0]}
+    assert (rows["verdict"].cast(pl.String) == "kept").sum() == 8
+    refilled = [json.loads(text)["took_a_refused_place"] for text in rows["evidence"]]
+    assert sum(refilled) == 5
+
+
+def test_fewer_than_the_budget_where_all_are_alike() -> None:
+    frame, _ = _pool(10)
+    rows = strategies.select_samples(frame, np.ones((10, 3)), SelectionSettings(budget=4), seed=0)
+    assert (rows["verdict"].cast(pl.String) == "kept").sum() == 1
+    assert rows["reason"].drop_nulls().unique().to_list() == ["too_similar"]
+
+
+def test_quality_and_rare_clusters_are_preferred() -> None:
+    frame, vectors = _pool(400)
+    frame = frame.with_columns(
+        cluster=pl.when(pl.int_range(pl.len()) < 20).then(0).otherwise(1).cast(pl.Int32)
+    )
+    chosen = pl.concat(
+        strategies.select_samples(frame, vectors, SelectionSettings(budget=40), seed)
+        .filter(pl.col("reason").is_null())
+        .select("record_id")
+        for seed in range(20)
+    ).join(frame, on="record_id")
+    assert chosen["quality"].mean() > 0.65  # type: ignore[operator]
+    assert (chosen["cluster"] == 0).mean() > 0.08  # type: ignore[operator]
+
+
+def test_weights_by_hand() -> None:
+    frame = pl.DataFrame(
+        {"quality": [1.0, 0.5, None, 0.5], "cluster": [0, 0, 0, 1], "to_neighbours": [0.0, 0.0, 0.0, 0.0]}
+    )
+    got = with_weights(frame, SelectionSettings(quality_power=2, diversity_power=1))
+    assert got["quality_weight"].to_list() == pytest.approx([1, 0.25, 1e-6, 0.25])
+    assert got["diversity_weight"].to_list() == pytest.approx([(2 / 3) ** 0.5] * 3 + [2**0.5])
+    flat = with_weights(frame, SelectionSettings(quality_power=0, diversity_power=0))
+    assert flat["weight"].to_list() == [1, 1, 1, 1]
+
+
+def test_dense_places_weigh_less() -> None:
+    frame = pl.DataFrame({"quality": [1.0] * 10, "cluster": [0] * 10, "to_neighbours": [0.2] * 9 + [0.9]})
+    weight = with_weights(frame, SelectionSettings())["diversity_weight"]
+    assert weight[:9].to_list() == pytest.approx([1.0] * 9)
+    assert 0 < weight[9] < 0.2
+
+
+def _plain_k_center(unit: np.ndarray, size: int, first: int) -> list[int]:
+    picks = [first]
+    while len(picks) < size:
+        distance = 1 - (unit @ unit[picks].T).max(axis=1).astype(np.float64)
+        distance[picks] = -np.inf
+        picks.append(int(np.argmax(distance)))
+    return picks
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lazy_k_center_equals_the_plain_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strategies, "_CANDIDATES", 16)
+    unit = exact_unit(np.random.default_rng(seed).normal(size=(300, 5)))
+    picks, bound = strategies.k_center_greedy(unit, 60, seed)
+    assert picks.tolist() == _plain_k_center(unit, 60, int(picks[0]))
+    true = 1 - (unit @ unit[picks].T).max(axis=1)
+    assert (bound >= true - 1e-6)[~np.isin(np.arange(300), picks)].all()
+
+
+def test_k_center_of_equal_rows() -> None:
+    picks, _ = strategies.k_center_greedy(exact_unit(np.ones((6, 3))), 4, seed=0)
+    assert len(set(picks.tolist())) == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "budget", "wanted"),
+    [(100, 0.1, 10), (3, 0.1, 1), (100, 7, 7), (5, 7, 5), (0, 0.5, 0), (10, 1, 1)],
+)
+def test_budget(rows: int, budget: float, wanted: int) -> None:
+    assert strategies.budget_of(rows, SelectionSettings(budget=budget)) == wanted
+
+
+@pytest.mark.parametrize("strategy", list(strategies.STRATEGIES))
+def test_empty_pool(strategy: str) -> None:
+    frame, vectors = _pool(0)
+    rows = strategies.select_samples(frame, vectors, SelectionSettings(strategy=strategy), seed=0)  # type: ignore[arg-type]
+    assert rows.height == 0
+    schemas.conform("sft_set", rows.with_columns(run_id=pl.lit("0" * 32)))
