@@ -196,12 +196,12 @@ class PoolSettings(Section):
     min_answer_chars: int = Field(1, ge=1, description="characters of the answer, at least")
     max_chars: int = Field(20_000, ge=1, description="characters of prompt and answer, at most")
     max_garble: Share = Field(0.05, description="share of characters that look like mojibake")
-    max_repetition: Share = Field(0.6, description="share of the answer that repeats itself")
+    max_repetition: Share = Field(0.4, description="share of the answer that repeats itself")
     max_markup: Share = Field(0.3, description="share of the answer that is web page furniture")
-    max_language_mismatch: Share = Field(0.9, description="how far the answer's script may be from what the prompt asks for")
+    max_language_mismatch: Share = Field(0.6, description="how far the answer's script may be from what the prompt asks for")
     leak_chars: int = Field(13, ge=5, le=200, description="characters in a row shared with a benchmark question that count as a leak")
     leak_words: int = Field(10, ge=3, le=100, description="English words in a row shared with a benchmark question that count as a leak")
-    dedup: DedupSettings = Field(DedupSettings(ngram=4, threshold=0.75), description="exact and near duplicates")  # type: ignore[call-arg]
+    dedup: DedupSettings = Field(DedupSettings(ngram=3, threshold=0.65), description="exact and near duplicates")  # type: ignore[call-arg]
 
 
 class LanguageModelSettings(Section):
@@ -213,7 +213,7 @@ class LanguageModelSettings(Section):
     layers: int = Field(3, ge=1, le=48, description="layers of the trained model")
     heads: int = Field(4, ge=1, le=64, description="attention heads of the trained model")
     max_steps: int = Field(1_200, ge=1, description="full batches to train on, at most")
-    max_epochs: float = Field(4, gt=0, le=1000, description="times that a sample is read in training, at most")
+    max_epochs: float = Field(6, gt=0, le=1000, description="times that a sample is read in training, at most")
     batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training and scoring")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
     learning_rate: float = Field(5e-3, gt=0, le=1, description="peak learning rate")

@@ -731,9 +731,10 @@ _TAG = (
     r"|&(?:nbsp|lt|gt|amp|quot|ldquo|rdquo|middot|hellip|mdash|copy|raquo|laquo|emsp|ensp);"
 )
 _CODE = r"(?s)```.*?```|`[^`\n]+`"
-_CUE = (
+#: Phrases of page furniture (a regular expression that polars and `re` both read).
+FURNITURE = (
     r"(?i)首页\s*(?:[>＞»›|/]|->)|(?:当前|您(?:现在)?的?|所在)(?:所在)?(?:的)?位置\s*[:：]|上一[篇页条章][\s:：]|下一[篇页条章](?:[\s:：]|$)|"
-    r"相关(?:推荐|阅读|文章|新闻|链接|标签|资讯|专题|搜索)|(?:责任|本文|见习)?编辑\s*[:：]|版权(?:所有|声明)|未经.{0,12}(?:许可|授权|同意|允许).{0,12}(?:转载|复制|使用|不得)|不得转载|"
+    r"(?:相关|精彩|热点)(?:推荐|阅读|文章|新闻|链接|标签|资讯|专题|搜索)|(?:推荐|为您)(?:新闻|推荐)|评论排行|(?:责任|本文|见习)?编辑\s*[:：]|版权(?:所有|声明)|未经.{0,12}(?:许可|授权|同意|允许).{0,12}(?:转载|复制|使用|不得)|不得转载|"
     r"[京沪粤浙苏鲁闽川渝津冀豫鄂湘赣皖辽吉黑晋陕甘青宁蒙新藏桂琼滇黔贵云]ICP[备证]|公网安备|ICP备|点击(?:进入|查看|下载|这里|此处|图片|浏览|阅读|关注)|字号\s*[:：]|字体\s*[:：]\s*[大中小]|"
     r"\[?打印(?:本页|本文)?\]?\s|关闭(?:本页|窗口)|分享(?:到|至)\s*[:：]?|(?:返回|回到)(?:顶部|首页|列表|目录)|关于我们|联系我们|网站地图|友情链接|免责声明|设为首页|加入收藏|"
     r"登录\s*[|/／]?\s*注册|扫一?[扫码].{0,10}(?:关注|二维码|下载)|微信公众[号平]|阅读全文|展开全文|热门(?:推荐|文章|标签|搜索|新闻|排行)|猜你喜欢|推荐阅读|延伸阅读|更多(?:精彩|相关|新闻|>>|»)|"
@@ -750,7 +751,7 @@ def _furniture(texts: pl.Series) -> np.ndarray:
     cues and more, short lines without punctuation (link lists) and bars of links count as well.
     """
     counts = np.zeros(len(texts), dtype=np.int64)
-    maybe = texts.str.contains(_CUE)
+    maybe = texts.str.contains(FURNITURE)
     if not maybe.any():
         return counts
     line = pl.col("line")
@@ -760,9 +761,9 @@ def _furniture(texts: pl.Series) -> np.ndarray:
         .explode("line")
         .with_columns(line.str.strip_chars())
         .with_columns(
-            cues=line.str.count_matches(_CUE).cast(pl.Int64),
+            cues=line.str.count_matches(FURNITURE).cast(pl.Int64),
             # a phrase is counted with what usually hangs on it
-            cue_chars=(length - line.str.replace_all(_CUE, "").str.len_chars().cast(pl.Int64)) * 2,
+            cue_chars=(length - line.str.replace_all(FURNITURE, "").str.len_chars().cast(pl.Int64)) * 2,
             bar=line.str.count_matches(r"\s[|·/]\s|[>＞»›]").cast(pl.Int64) >= 3,
         )
         .with_columns(all_cues=pl.col("cues").sum().over("row"))

@@ -327,7 +327,7 @@ def plant_defects(
     """
     rng = random.Random(seed)
     rows = [{**sample, "key": index} for index, sample in enumerate(samples)]
-    labels: dict[int, tuple[str, int | str | None, str]] = {}
+    labels: dict[int, tuple[str | None, int | str | None, str | None]] = {}
     free = list(range(len(rows)))
     rng.shuffle(free)
 
@@ -375,13 +375,13 @@ def plant_defects(
     ids = {row["key"]: f"s{number:04d}" for number, row in enumerate(rows, 1)}
     told = []
     for row in rows:
-        defect, of, detail = labels.get(row["key"], (None, None, None))
+        planted, of, variant = labels.get(row["key"], (None, None, None))
         told.append(
             {
                 "id": ids[row["key"]],
-                "defect": defect,
+                "defect": planted,
                 "of": ids[of] if isinstance(of, int) else of,
-                "detail": detail,
+                "detail": variant,
             }
         )
     names = ("instruction", "input", "output", "task")

@@ -61,7 +61,7 @@ def card_figures(samples: pl.DataFrame, files: Mapping[str, int]) -> dict[str, f
 
 def card_rows(figures: Mapping[str, float], path: str) -> pl.DataFrame:
     """Rows of the table `dataset_card` but for run_id."""
-    schema = {"record_id": pl.String, "path": pl.String, "figure": pl.String, "value": pl.Float64, "verdict": Verdict, "reason": pl.String, "evidence": pl.String}  # fmt: skip
+    schema: dict[str, Any] = {"record_id": pl.String, "path": pl.String, "figure": pl.String, "value": pl.Float64, "verdict": Verdict, "reason": pl.String, "evidence": pl.String}  # fmt: skip
     rows = [
         {"record_id": digest("card", name), "path": path, "figure": name, "value": value, "verdict": "kept", "reason": None, "evidence": "{}"}
         for name, value in figures.items()

@@ -259,7 +259,7 @@ def _cut_off(one: _Sample, cluster: list[_Sample], lot: int) -> dict[str, Any] |
     length = len(one.answer)
     if length < _CUT_FROM:
         return None
-    place = int(length * (0.3 + 0.4 * (lot >> 1) % 997 / 997))
+    place = int(length * (0.3 + 0.4 * ((lot >> 1) % 997) / 997))
     while place > 1 and not (one.answer[place - 1].isalnum() and one.answer[place].isalnum()):
         place -= 1
     rejected = one.answer[:place]

@@ -133,6 +133,8 @@ def k_center_greedy(unit: np.ndarray, size: int, seed: int) -> tuple[np.ndarray,
     rows int64 [min(size, n)] in the order chosen, and an upper bound of each row's distance 1 - cosine
     to the nearest of them, float64 [n].
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     size = min(size, len(unit))
     picks = np.empty(size, dtype=np.int64)
     bound = np.full(len(unit), np.inf)
@@ -140,7 +142,15 @@ def k_center_greedy(unit: np.ndarray, size: int, seed: int) -> tuple[np.ndarray,
     if not size:
         return picks, bound
     picks[0] = np.random.default_rng(seed).integers(len(unit))
-    for count in progress.track(range(1, size), "k-center", every=100):
+    with threadpool_limits(1, "blas"):  # thousands of small products: threads only wait for each other
+        _pick_farthest(unit, picks, bound, seen)
+    bound[picks] = 0.0
+    return picks, bound
+
+
+def _pick_farthest(unit: np.ndarray, picks: np.ndarray, bound: np.ndarray, seen: np.ndarray) -> None:
+    """Fill `picks` from the second on, in place, with the bounds and what they know of."""
+    for count in progress.track(range(1, len(picks)), "k-center", every=100):
         bound[picks[count - 1]], seen[picks[count - 1]] = -np.inf, count
         best = -np.inf
         while True:
@@ -156,8 +166,6 @@ def k_center_greedy(unit: np.ndarray, size: int, seed: int) -> tuple[np.ndarray,
             seen[late] = count
             best = max(best, float(bound[late].max()))
         picks[count] = int(np.argmax(np.where(seen == count, bound, -np.inf)))
-    bound[picks] = 0.0
-    return picks, bound
 
 
 # -- the final set ------------------------------------------------------------------------------

@@ -390,8 +390,9 @@ def _is_subject(subject: str, document: Document) -> bool:
     if refers(subject) or not any(subject.startswith(term) and is_thing(term) for term in document.terms):
         return False
     words = tagged(subject)
-    fits = all(tag[0] in "nbgzjlie" or tag in ("uj", "c", "vn", "a", "an", "v", "f") for _, tag in words)
-    return fits and (subject in document.terms or words[-1][1][0] in "ng")
+    allowed = ("uj", "c", "vn", "a", "an", "v", "f")
+    is_phrase = all(tag[0] in "nbgzjlie" or tag in allowed or word in ("按", "依") for word, tag in words)
+    return is_phrase and (subject in document.terms or words[-1][1][0] in "ng")
 
 
 _HOW = re.compile(r"怎么|怎样|如何|步骤|方法|做法|流程|教程|指南|技巧|how to|steps", re.IGNORECASE)

@@ -157,9 +157,7 @@ def answers(question: str, answer: str, document: Document) -> bool:
         return True
     words = content_words(question)
     opening = sentences(answer, "zh")[0]
-    if re.search(r"多[少久大长高深远快宽重]|几[个种次天年]", question) and not re.search(
-        r"[\d一二两三四五六七八九十百千万]", answer
-    ):
+    if _ASKS_A_NUMBER.search(question) and not _NUMBER.search(answer):
         return False
     if re.search(r"为什么|为何|为啥|原因", question) and not _CAUSAL.search(answer):
         return False
@@ -167,4 +165,7 @@ def answers(question: str, answer: str, document: Document) -> bool:
     return opens or 2 * sum(word in answer for word in words) >= max(len(words), 1)
 
 
+_ASKS_A_NUMBER = re.compile(r"多[少久大长高深远快宽重]|几[个种次天年]")
+#: "一" alone is too often part of another word.
+_NUMBER = re.compile(r"[\d两三四五六七八九十百千]|二(?!来)|一[个种天年月周次斤克升元块倍]|半")
 _CAUSAL = re.compile(r"因|由于|导致|引起|造成|所以|使|让|有关|来自|源于|为了|才|从而|[就便]是")

@@ -197,9 +197,11 @@ def read_numbered(text: str, first: int = 1, *, cut_off: bool = False) -> list[s
     was cut off, its last item is not whole and is left out.
     """
     marks = list(_NUMBERED.finditer(text))
+    if not marks:
+        return []
     items = []
-    before = text[: marks[0].start()] if marks else ""
-    if marks and int(marks[0][1]) == first + 1 and before.strip():
+    before = text[: marks[0].start()]
+    if int(marks[0][1]) == first + 1 and before.strip():
         items.append(before)
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     items += [text[mark.end() : end] for mark, end in zip(marks, ends, strict=True)]
