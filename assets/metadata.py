@@ -62,10 +62,10 @@ def written(lake: Lake, asset: str, shards: Sequence[str | None], notes: dict[st
         )
     files = [str(lake.path(asset, shard)) for shard in shards]
     entries["path"] = dg.MetadataValue.path(files[0] if len(files) == 1 else str(lake.folder / asset))
-    rows = lake.scan(asset, [shard for shard in shards if shard] or None, kept=False)
-    entries["preview"] = _preview(rows.filter(pl.col("verdict") == "kept"))
+    judged = lake.scan(asset, [shard for shard in shards if shard] or None, kept=False)
+    entries["preview"] = _preview(judged.filter(pl.col("verdict") == "kept"))
     if reasons:
-        entries["preview_not_kept"] = _preview(rows.filter(pl.col("verdict") != "kept"))
+        entries["preview_not_kept"] = _preview(judged.filter(pl.col("verdict") != "kept"))
     for name, value in notes.items():
         is_picture = isinstance(value, str) and value.lstrip().startswith("<svg")
         entries[name] = dg.MetadataValue.md(plots.as_markdown_image(value)) if is_picture else value

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import cast
 
 import dagster as dg
-from resources.sources import Shard, plan_shards
-from resources.sources import version as shard_version
 
 from curation.errors import UserError
 from curation.records import digest
 from curation.settings import Profile
 from resources.reviews import Kind, Reviews
+from resources.sources import Shard, plan_shards
+from resources.sources import version as shard_version
 
 #: Source assets by what they hold: the role of a source, or the kind of a decision.
 ROLES = {
@@ -90,7 +90,7 @@ def observables(
 
 def _observable(
     name: str, description: str, partitions_def: dg.PartitionsDefinition | None
-) -> dg.AssetsDefinition:
+) -> dg.AssetsDefinition | dg.SourceAsset:
     @dg.observable_source_asset(
         name=name,
         description=description,

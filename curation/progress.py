@@ -6,7 +6,7 @@ Dagster stages call. Does not belong here: drawing (the listener's affair).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
@@ -41,7 +41,7 @@ def report(what: str, done: int, total: int | None = None) -> None:
 
 def track(items: Iterable[T], what: str, total: int | None = None, every: int = 1) -> Iterator[T]:
     """Yield the items, reporting how many have been done, once in `every` of them and at the end."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     done = 0
     for item in items:

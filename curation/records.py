@@ -7,7 +7,7 @@ Does not belong here: judging rows (`verdicts`) or finding near duplicates (`cor
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import polars as pl
 from blake3 import blake3
@@ -31,22 +31,6 @@ def record_id(source: str, uri: str, position: int | str) -> str:
     """
     place = f"#{position}" if isinstance(position, int) else f"id:{position}"
     return digest(source, uri, place)
-
-
-def unique_record_ids(source: str, uris: Sequence[str], native_ids: Sequence[str | None]) -> list[str]:
-    """Ids for the records of one shard, in order; the n-th repeat of a native id gets `~n` appended.
-
-    A source that repeats its own ids must not lose rows to the collision.
-    """
-    seen: dict[tuple[str, str], int] = {}
-    ids = []
-    for index, (uri, native) in enumerate(zip(uris, native_ids, strict=True)):
-        if native is None:
-            ids.append(record_id(source, uri, index))
-            continue
-        repeat = seen[uri, native] = seen.get((uri, native), -1) + 1
-        ids.append(record_id(source, uri, native if repeat == 0 else f"{native}~{repeat}"))
-    return ids
 
 
 def canonical(text: str) -> str:

@@ -7,6 +7,8 @@ Does not belong here: how the rows are made, or which stage reads which table.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandera.polars as pa
 import polars as pl
 
@@ -15,8 +17,8 @@ from curation.verdicts import REASONS, VERDICTS, Verdict
 Messages = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
 
-def _column(description: str, *, nullable: bool = False, **checks: object) -> object:
-    return pa.Field(description=description, nullable=nullable, **checks)  # type: ignore[arg-type]
+def _column(description: str, *, nullable: bool = False, **checks: Any) -> Any:
+    return pa.Field(description=description, nullable=nullable, **checks)
 
 
 class Judged(pa.DataFrameModel):
@@ -105,7 +107,7 @@ class KeywordTable(Judged):
     seed_docs: pl.UInt32 = _column("seed documents that hold the term")
     general_docs: pl.UInt32 = _column("sampled general documents that hold the term")
     part_of_speech: pl.String = _column("part of speech by jieba", nullable=True)
-    example: pl.String = _column("the term in context", nullable=True)
+    example: pl.String = _column("the term in context", nullable=True)  # type: ignore[assignment]
     decided_by: pl.String = _column("reviewer who accepted, rejected or added it", nullable=True)
     parents: pl.List = _column("record_ids of seeds that hold it (at most 10)", dtype_kwargs={"inner": pl.String})
 
@@ -320,7 +322,7 @@ class SelectionReport(Judged):
 class StrategyComparison(Judged):
     """What each strategy does to a trained model."""
 
-    strategy: pl.String = _column("name of the strategy")
+    strategy: pl.String = _column("name of the strategy")  # type: ignore[assignment]
     seed: pl.UInt32 = _column("seed of the choice and the training")
     samples: pl.UInt32 = _column("samples trained on")
     tokens: pl.UInt64 = _column("tokens trained on")

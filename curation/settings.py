@@ -97,8 +97,9 @@ class CleanSettings(Section):
     max_chars: int = Field(200_000, ge=1, description="characters without white space, at most")
     max_symbol_share: Share = Field(0.35, description="share of characters that are neither letters, digits nor common punctuation")
     max_digit_share: Share = Field(0.5, description="share of digits")
-    max_repetition: Share = Field(0.5, description="share of the text in repeated lines or 10-grams")
+    max_repetition: Share = Field(0.5, description="repetition score: share of the text in repeated lines, runs and loops")
     max_garble: Share = Field(0.05, description="share of characters that look like mojibake")
+    max_markup: Share = Field(0.3, description="share of the text that is HTML mark-up or page furniture")
     max_spam: Share = Field(0.5, description="spam score of advertising and gambling terms")
     blocked_terms: tuple[str, ...] = Field((), description="terms that no document may hold")
 

@@ -262,8 +262,8 @@ def symbol_share(expr: pl.Expr) -> pl.Expr:
 
 _ENGLISH = r"(?i)(?-u:\b)(?:the|of|and|to|is|that|for|it|with|was|are|be|this|you|by|or|from|at|have|not|has|we|they|your|can|will|which|his|her|if|there)(?-u:\b)"
 _NOT_ENGLISH = (
-    r"(?i)(?-u:\b)(?:der|die|das|und|ist|nicht|ein|eine|mit|den|von|auf|zu|le|la|les|des|et|est|une|un|du|dans|pour|que|qui|el|los|las|una|por|con|para|del|"
-    r"il|di|che|per|non|sono|della|o|os|um|uma|de|het|een|van|niet|yang|dan|untuk|dengan|ini|itu|och|att|det|som|en|av|og|nie|jest|na|se|bir|ve|bu|ang|ng|mga)(?-u:\b)"
+    r"(?i)(?-u:\b)(?:der|das|und|ist|nicht|ein|eine|mit|den|von|auf|zu|le|la|les|des|et|est|une|un|du|dans|pour|que|qui|el|los|las|una|por|con|para|del|"
+    r"il|di|che|non|sono|della|o|os|um|uma|de|het|een|van|niet|yang|dan|untuk|dengan|ini|itu|och|att|det|som|en|av|og|nie|jest|na|se|bir|ve|bu|ang|ng|mga)(?-u:\b)"
 )
 
 
@@ -278,7 +278,7 @@ def _languages(texts: pl.Series) -> pl.Series:
     total = np.maximum(han + words + foreign, 1e-9)
     chinese = han / total
     # Greek letters in formulae are no language, kana beside Han is Japanese
-    other = (foreign / total > 0.3) | ((counts[:, k.KANA] >= 2) & (counts[:, k.KANA] > 0.1 * han))
+    other = (foreign / total > 0.3) | ((counts[:, k.KANA] >= 2) & (counts[:, k.KANA] > 0.3 * han))
     western = ~other & (chinese < 0.1) & (latin > 0)
     result = np.where(chinese >= 0.6, "zh", np.where(chinese >= 0.1, "mixed", "en")).astype(object)
     result[other | (han + latin + foreign == 0)] = "other"
@@ -287,7 +287,7 @@ def _languages(texts: pl.Series) -> pl.Series:
         english = column.str.count_matches(_ENGLISH).to_numpy().astype(np.float64)
         others = column.str.count_matches(_NOT_ENGLISH).to_numpy().astype(np.float64)
         accents = counts[western, k.ACCENTED] / np.maximum(latin[western], 1)
-        foreign_latin = (accents > 0.03) | ((others >= 2) & (others > english))
+        foreign_latin = (accents > 0.03) | ((others >= 3) & (others > english))
         result[np.flatnonzero(western)[foreign_latin]] = "other"
     return pl.Series("language", result.tolist(), dtype=pl.String)
 
@@ -468,6 +468,9 @@ _VARIANT_WORDS = {
 }  # fmt: skip
 
 
+_HAN, _KANA = 2, 8  # classes of characters, see `text_kernels`
+
+
 @cache
 def _traditional() -> tuple[dict[str, str], str]:
     """Replacements from traditional to simplified, longest first, and the characters that call for them."""
@@ -489,13 +492,18 @@ def simplify(texts: pl.Series) -> pl.DataFrame:
     """Traditional to simplified characters, by OpenCC's dictionaries: `text`, `simplified` (UInt32).
 
     A text is converted where it holds a character that simplified text does not (outside GB 2312) and
-    is not Japanese. The longest phrase wins, from the left. `simplified` counts changed characters.
+    is neither Japanese nor garbled. The longest phrase wins, from the left. `simplified` counts
+    changed characters.
     """
     table, telling = _traditional()
-    japanese = pl.Series(_class_counts(texts)[:, 8] >= 2, dtype=pl.Boolean)
-    needs = texts.str.contains(f"[{telling}]") & ~japanese
+    counts = _class_counts(texts)
+    is_chinese = pl.Series(counts[:, _KANA] <= np.maximum(0.05 * counts[:, _HAN], 1), dtype=pl.Boolean)
+    needs = texts.str.contains(f"[{telling}]") & is_chinese
+    if needs.any():
+        garbled = _garbled(texts.filter(needs)) > 0.05 * texts.filter(needs).str.len_chars().to_numpy()
+        needs = _put(needs, needs.arg_true(), pl.Series(~garbled, dtype=pl.Boolean))
     after = _where(texts, needs, lambda some: some.str.replace_many(table, leftmost=True))
-    variants = after.str.contains("[覆藉後噁]") & ~japanese
+    variants = after.str.contains("[覆藉後噁]") & is_chinese
     after = _where(after, variants, lambda some: some.str.replace_many(_VARIANT_WORDS))
     count = _differences(texts, after)
     return pl.DataFrame({"text": after, "simplified": count})
@@ -726,8 +734,14 @@ def repetition_score(expr: pl.Expr) -> pl.Expr:
     return _expression(_repetition_scores, expr)
 
 
+_TAG_NAMES = (
+    "a|abbr|address|article|aside|audio|b|base|big|blockquote|body|br|button|canvas|caption|center|cite|code|col|colgroup|dd|del|"
+    "details|div|dl|dt|em|embed|fieldset|figcaption|figure|font|footer|form|frame|frameset|h[1-6]|head|header|hr|html|i|iframe|img|"
+    "input|ins|label|legend|li|link|main|map|meta|nav|noscript|object|ol|optgroup|option|p|param|picture|pre|s|script|section|select|"
+    "small|source|span|strike|strong|style|sub|sup|svg|table|tbody|td|textarea|tfoot|th|thead|time|title|tr|tt|u|ul|var|video"
+)
 _TAG = (
-    r"(?i)(?:<|&lt;)(?:/?[a-z][a-z0-9]{0,10}(?:\s(?:[^<>&]|&quot;|&amp;|&#39;|&nbsp;){0,500})?/?|!--.{0,500}?--|!doctype[^<>&]{0,200})(?:>|&gt;)"
+    rf"(?:<|&lt;)(?:/?(?:{_TAG_NAMES}|{_TAG_NAMES.upper()})(?:\s(?:[^<>&]|&quot;|&amp;|&#39;|&nbsp;){{0,500}})?/?|!--.{{0,500}}?--|!(?:doctype|DOCTYPE)[^<>&]{{0,200}})(?:>|&gt;)"
     r"|&(?:nbsp|lt|gt|amp|quot|ldquo|rdquo|middot|hellip|mdash|copy|raquo|laquo|emsp|ensp);"
 )
 _CODE = r"(?s)```.*?```|`[^`\n]+`"

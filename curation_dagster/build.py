@@ -13,7 +13,6 @@ from typing import Any
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
-from resources.chat import ChatModel
 
 import assets
 from assets import sources
@@ -21,6 +20,7 @@ from assets.stage import STAGES, document_shard, sample_shard
 from curation.settings import Profile
 from curation_dagster import automation
 from curation_dagster.checks import checks
+from resources.chat import ChatModel
 from resources.lake import Lake, LakeIOManager
 from resources.profile import ProfileResource
 from resources.reviews import Reviews

@@ -221,7 +221,7 @@ def plan(
     lake = world.lake
     outside = planning.Outside.of(world.profile, lake, world.reviews)
     found = planning.stale(outside, planning.select(select or []))
-    entries = []
+    entries: list[dict[str, Any]] = []
     for one in found:
         log = (lake.run_log(one.before.run_id) or {}) if one.before else {}
         entries.append(

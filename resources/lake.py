@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import dagster as dg
 import polars as pl
@@ -142,11 +142,11 @@ class Lake(dg.ConfigurableResource):
             files = [self.path(asset, shard) for shard in wanted]
         if not files:
             return schemas.empty(asset).lazy()
-        frame = pl.scan_parquet(
-            [str(file) for file in files]
-            if self.is_local
-            else [io.BytesIO(file.read_bytes()) for file in files]
-        )
+        if self.is_local:
+            frame = pl.scan_parquet([str(file) for file in files])
+        else:
+            contents: list[IO[bytes]] = [io.BytesIO(file.read_bytes()) for file in files]
+            frame = pl.scan_parquet(contents)
         return verdicts.kept(frame) if kept else frame
 
     def stamp(self, asset: str, shard: str | None = None) -> Stamp | None:
@@ -200,15 +200,15 @@ class Lake(dg.ConfigurableResource):
         if not self.is_local:
             file.write_bytes(bytes(content))
             return
-        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+        temporary = Path(str(file.with_name(f".{file.name}.{uuid.uuid4().hex}")))
         try:
-            with open(temporary, "wb") as handle:
+            with temporary.open("wb") as handle:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
-            os.replace(temporary, file)
+            os.replace(temporary, str(file))
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
     def remove_shard(self, asset: str, shard: str) -> None:
         """Remove one shard of a table, once its source is no longer part of the profile."""
@@ -220,7 +220,7 @@ class Lake(dg.ConfigurableResource):
         if folder.exists() and self.is_local:
             for old in folder.iterdir():
                 if old.name != keep:
-                    shutil.rmtree(old, ignore_errors=True)
+                    shutil.rmtree(str(old), ignore_errors=True)
 
     # -- log of runs ----------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ def profile_path(given: str | None = None) -> str:
     A bare name such as `medical` means that profile in the project's `profiles` folder.
     """
     name = given or os.environ.get(VARIABLE) or str(DEFAULT)
-    by_name = DEFAULT.with_name(f"{name}.yaml")
+    by_name = DEFAULT.parent / f"{name}.yaml"
     return str(by_name if not Path(name).exists() and by_name.exists() else Path(name))
 
 

@@ -122,7 +122,7 @@ def test_every_trap_of_the_website_is_in_the_tables_with_its_reason(demo):
 def traps_by_url(traps) -> dict[str, list]:
     """Expected reasons (None: kept) of each planted page."""
     base = f"http://127.0.0.1:{PORT}"
-    return {base + trap["path"]: trap["reasons"] for trap in traps}
+    return {base + trap["url"]: trap["expect"] for trap in traps}
 
 
 def why(demo, target: str):

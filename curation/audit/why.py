@@ -191,12 +191,12 @@ def _references(value: Any) -> Iterator[str]:
 
 
 def _about(record_id: str, scan: Scan) -> str:
-    """The beginning of a record's text, from the first table that has it."""
-    for table in schemas.TABLES:
-        texts = [name for name in _TEXTS if name in schemas.columns(table)]
-        if texts:
-            rows = scan(table).filter(pl.col("record_id") == record_id).select(texts).head(1).collect()
-            snippet = _snippet(rows.row(0, named=True)) if rows.height else ""
-            if snippet:
-                return snippet
+    """The beginning of a record's text: its cleaned text if there is one, else its title or bytes."""
+    for name in _TEXTS:
+        for table in schemas.TABLES:
+            if name in schemas.columns(table):
+                rows = scan(table).filter(pl.col("record_id") == record_id).select(name).head(1).collect()
+                snippet = _snippet(rows.row(0, named=True)) if rows.height else ""
+                if snippet:
+                    return snippet
     return ""

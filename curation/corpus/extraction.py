@@ -24,7 +24,7 @@ _META = re.compile(
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "gb_2312-80": "gb18030", "x-gbk": "gb18030", "cp936": "gb18030",
           "big5": "big5hkscs", "big5-hkscs": "big5hkscs", "iso-8859-1": "cp1252", "latin-1": "cp1252", "ascii": "utf-8",
           "us-ascii": "utf-8", "utf8": "utf-8", "shift_jis": "cp932", "euc-kr": "cp949"}  # fmt: skip
-_GUESSES = ("utf-8", "gb18030", "big5hkscs", "utf-16-le", "utf-16-be")
+_GUESSES = ("gb18030", "big5hkscs", "utf-16-le", "utf-16-be")
 
 
 # -- character sets -----------------------------------------------------------------------------
@@ -80,29 +80,30 @@ def decode(body: bytes, declared: str | None) -> tuple[str | None, str]:
 
     Returns the text and the name of the set; None and an empty name where the bytes are no text.
     """
-    if not body:
-        return "", "utf-8"
     for mark, charset in _BOMS:
         if body.startswith(mark):
             text = _try(body[len(mark) :], charset)
-            return (text, charset) if text is not None else (None, "")
+            return text, charset if text is not None else ""
     in_page = _META.search(body[:4096])
     named = [declared, in_page[1].decode("ascii", "ignore") if in_page else None]
     wanted = [
         _WIDER.get(name.strip().lower(), name.strip().lower()) for name in named if name and name.strip()
     ]
-    for charset in dict.fromkeys(wanted):
+    for charset in dict.fromkeys([*wanted, "utf-8"]):
         text = _try(body, charset)
-        if text is not None and not _reads_better(body, charset, text):
+        if text is not None and (_is_sure(text, charset) or not _reads_better(body, charset, text)):
             return text, charset
-    best = [(text, charset) for charset in _GUESSES if (text := _try(body, charset)) is not None]
-    if best and best[0][1] == "utf-8":
-        return best[0]
-    if best:
-        text, charset = max(best, key=lambda found: _everyday_share(found[0]))
+    guesses = [(text, charset) for charset in _GUESSES if (text := _try(body, charset)) is not None]
+    if guesses:
+        text, charset = max(guesses, key=lambda guess: _everyday_share(guess[0]))
         if _everyday_share(text) > 0.3:
             return text, charset
     return _normalizer(body)
+
+
+def _is_sure(text: str, charset: str) -> bool:
+    """Hardly anything but UTF-8 is valid UTF-8."""
+    return charset == "utf-8" and "\ufffd" not in text
 
 
 def _reads_better(body: bytes, charset: str, text: str) -> bool:

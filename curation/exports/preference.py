@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -36,6 +37,8 @@ _SENTENCE_END = "。！？!?…；;\n."
 _CUT_FROM, _PROMPT_FROM, _PROMPT_TO = 40, 4, 4_000
 #: Members of a cluster among which a near prompt is looked for, and how near it may be at most.
 _NEIGHBOURS, _TOO_NEAR = 32, 0.5
+#: Characters of a prompt that are compared.
+_READ = 200
 _SCHEMA: dict[str, Any] = {
     "record_id": pl.String,
     "parents": pl.List(pl.String),
@@ -243,7 +246,9 @@ def _made_up(unpaired: list[_Sample], known: list[_Sample], seed: int) -> list[d
         if one.answer:
             clusters.setdefault(one.cluster, []).append(one)
     rows = []
-    for one in progress.track(unpaired, "pairs made up", every=500):
+    # cluster by cluster, so that what was read of a prompt is still at hand
+    in_turn = sorted(unpaired, key=lambda one: one.cluster)
+    for one in progress.track(in_turn, "pairs made up", every=500):
         if not one.selected or not one.answer or not one.context:
             continue
         lot = int(digest(str(seed), "pair", one.record_id)[:8], 16)
@@ -276,10 +281,12 @@ def _swapped(one: _Sample, cluster: list[_Sample], lot: int) -> dict[str, Any] |
     others = [cluster[(begin + step) % len(cluster)] for step in range(min(_NEIGHBOURS, len(cluster)))]
     best, nearness = None, 0.0
     for other in others:
+        if other is one or other.answer == one.answer:
+            continue
         theirs = _bigrams(other.form)
-        overlap = len(own & theirs) / max(len(own | theirs), 1)
-        is_other = other.record_id != one.record_id and canonical(other.answer) != canonical(one.answer)
-        if is_other and nearness < overlap < _TOO_NEAR:
+        shared = len(own & theirs)
+        overlap = shared / max(len(own) + len(theirs) - shared, 1)
+        if nearness < overlap < _TOO_NEAR:
             best, nearness = other, overlap
     if best is None:
         return None
@@ -291,8 +298,11 @@ def _swapped(one: _Sample, cluster: list[_Sample], lot: int) -> dict[str, Any] |
     return _pair("swapped", one, [one.record_id, best.record_id], one.answer, best.answer, noted)
 
 
-def _bigrams(text: str) -> set[str]:
-    return {text[at : at + 2] for at in range(len(text) - 1)}
+@lru_cache(maxsize=20_000)
+def _bigrams(text: str) -> frozenset[str]:
+    """Pairs of characters of the beginning of a prompt."""
+    begin = text[:_READ]
+    return frozenset(begin[at : at + 2] for at in range(len(begin) - 1))
 
 
 # -- prompts for reinforcement learning -------------------------------------------------------------

@@ -1,9 +1,6 @@
 """Ids stay the same from run to run, and equal texts share a hash."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from curation.records import canonical, content_hash, digest, record_id, unique_record_ids
+from curation.records import canonical, content_hash, digest, record_id
 
 
 def test_an_id_is_the_same_in_every_run():
@@ -13,18 +10,6 @@ def test_an_id_is_the_same_in_every_run():
 def test_parts_of_an_id_cannot_be_confused():
     assert digest("a", "bc") != digest("ab", "c")
     assert record_id("s", "u", 1) != record_id("s", "u", "1")
-
-
-def test_a_native_id_survives_inserted_lines():
-    before = unique_record_ids("s", ["f", "f"], ["a", "b"])
-    after = unique_record_ids("s", ["f", "f", "f"], ["new", "a", "b"])
-    assert after[1:] == before
-
-
-@given(st.lists(st.sampled_from([None, "a", "b"]), max_size=20))
-def test_repeated_native_ids_do_not_collide(natives):
-    ids = unique_record_ids("s", ["f"] * len(natives), natives)
-    assert len(set(ids)) == len(ids)
 
 
 def test_width_case_space_and_punctuation_do_not_change_the_hash():

@@ -1,0 +1,252 @@
+"""From raw records to clean documents, each judged by rules on its text.
+
+Belongs here: decoding and extracting a table of raw records, removing what a site repeats on all its
+pages, normalising and masking, and the rules that refuse a text.
+Does not belong here: the measures themselves (`curation.text`), duplicates (`duplicates`).
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from curation import progress, text
+from curation.corpus import extraction
+from curation.records import content_hashes
+from curation.settings import CleanSettings
+from curation.verdicts import Rule, judge
+
+_HTML_TYPES = ("text/html", "application/xhtml+xml")
+#: A line is a header or footer of a site when it stands on so many of its pages and on this share of them.
+_MIN_PAGES, _MIN_SHARE = 5, 0.3
+_MAX_LINE_BYTES = 600
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def _decoded(raw: pl.DataFrame) -> pl.DataFrame:
+    """`decoded` (null where the bytes are no text) and `charset` of each record."""
+    as_utf8 = raw["body"].cast(pl.String, strict=False)
+    named = raw["charset"].fill_null("utf-8").str.to_lowercase().is_in(["utf-8", "utf8"])
+    plain = ~raw["media_type"].is_in(_HTML_TYPES).fill_null(False)
+    # valid UTF-8 without control characters or a byte order mark, where nothing else is claimed
+    sure = (
+        as_utf8.is_not_null() & named & plain & ~as_utf8.str.contains("[\\x00-\\x08\\x0E-\\x1F\ufeff]")
+    ).fill_null(False)
+    decoded = as_utf8.set(~sure, None)
+    charsets = (
+        pl.Series(["utf-8"]).new_from_index(0, raw.height) if raw.height else pl.Series([], dtype=pl.String)
+    )
+    doubtful = (~sure).arg_true()
+    pairs = [
+        extraction.decode(body, charset) if body is not None else (None, "")
+        for body, charset in raw.select("body", "charset").filter(~sure).iter_rows()
+    ]
+    if pairs:
+        decoded = decoded.scatter(doubtful, pl.Series([found for found, _ in pairs], dtype=pl.String))
+        charsets = charsets.scatter(doubtful, pl.Series([charset for _, charset in pairs], dtype=pl.String))
+    return pl.DataFrame({"decoded": decoded, "charset": charsets})
+
+
+def _extract(html: str, uri: str) -> extraction.Extracted | None:
+    try:
+        return extraction.extract(html, uri)
+    except Exception:  # a parser's failure on one page of millions, of whatever kind, is that page's alone
+        return None
+
+
+def _read(raw: pl.DataFrame) -> pl.DataFrame:
+    """Text of each record as it was found: read (null if unreadable), found_title, date, trimmed, is_html, charset."""
+    decoded = _decoded(raw)
+    body = decoded["decoded"]
+    looks_like_html = body.str.slice(0, 2000).str.contains(r"(?i)<!doctype html|<html[\s>]")
+    is_html = (
+        raw["media_type"].is_in(_HTML_TYPES) | (raw["media_type"].is_null() & looks_like_html)
+    ).fill_null(False)
+    is_html &= body.is_not_null()
+    pages = pl.DataFrame({"html": body, "uri": raw["uri"]}).filter(is_html)
+    found = [
+        _extract(html, uri)
+        for html, uri in progress.track(pages.iter_rows(), "pages extracted", pages.height, 100)
+    ]
+    columns: dict[str, pl.Series] = {
+        "read": body.clone(),
+        "found_title": pl.Series([None], dtype=pl.String).new_from_index(0, raw.height),
+        "date": pl.Series([None], dtype=pl.String).new_from_index(0, raw.height),
+        "trimmed_lines": pl.Series([0], dtype=pl.UInt32).new_from_index(0, raw.height),
+    }
+    if found:
+        rows = is_html.arg_true()
+        columns["read"].scatter(
+            rows, pl.Series([page.text if page else None for page in found], dtype=pl.String)
+        )
+        columns["found_title"].scatter(
+            rows, pl.Series([page.title if page else None for page in found], dtype=pl.String)
+        )
+        columns["date"].scatter(
+            rows, pl.Series([page.date if page else None for page in found], dtype=pl.String)
+        )
+        columns["trimmed_lines"].scatter(
+            rows, pl.Series([page.trimmed if page else 0 for page in found], dtype=pl.UInt32)
+        )
+    return pl.DataFrame(columns).with_columns(is_html=is_html, charset=decoded["charset"])
+
+
+def remove_repeated_lines(pages: pl.DataFrame) -> pl.DataFrame:
+    """Take the lines off web pages that their site repeats on many pages.
+
+    `pages`: `text`, `source`, `uri`, `is_html`. A site is the host of the URI, or the source where
+    there is none. A line goes that stands on at least 5 pages and 30 % of the pages of its site.
+    Returns `text` and `repeated_lines` (UInt32), one row a page; texts that are not pages are kept.
+    """
+    site = pl.concat_str(
+        "source", pl.col("uri").str.extract(r"^\w+://([^/?#]+)").fill_null(""), separator=" "
+    )
+    indexed = pages.select("text", "is_html", site=site).with_row_index("page")
+    lines = (
+        indexed.filter("is_html")
+        .with_columns(pl.len().over("site").alias("site_pages"))
+        .filter(pl.col("site_pages") >= _MIN_PAGES)
+        .with_columns(line=pl.col("text").str.split("\n"))
+        .explode("line")
+        .with_columns(key=pl.col("line").str.strip_chars())
+        .with_columns(pages=pl.col("page").n_unique().over("site", "key"))
+        .with_columns(
+            repeated=(pl.col("pages") >= _MIN_PAGES)
+            & (pl.col("pages") >= _MIN_SHARE * pl.col("site_pages"))
+            & (pl.col("key").str.len_bytes().is_between(1, _MAX_LINE_BYTES))
+        )
+    )
+    shorter = lines.group_by("page", maintain_order=True).agg(
+        pl.col("line").filter(~pl.col("repeated")).str.join("\n").alias("left"),
+        pl.col("repeated").sum().cast(pl.UInt32).alias("repeated_lines"),
+    )
+    return indexed.join(shorter, on="page", how="left", maintain_order="left").select(
+        pl.coalesce("left", "text").alias("text"), pl.col("repeated_lines").fill_null(0)
+    )
+
+
+# -- rules --------------------------------------------------------------------------------------
+
+
+def _rules(settings: CleanSettings) -> list[Rule]:
+    def share(name: str) -> pl.Expr:
+        return pl.col(name).round(4)
+
+    chars = pl.col("n_chars")
+    rules = [
+        Rule("empty", chars == 0),
+        Rule("mojibake", pl.col("garble") > settings.max_garble, {"garble": share("garble")}, {"max_garble": settings.max_garble}),
+        Rule("too_short", chars < settings.min_chars, {"n_chars": chars}, {"min_chars": settings.min_chars}),
+        Rule("too_long", chars > settings.max_chars, {"n_chars": chars}, {"max_chars": settings.max_chars}),
+        Rule(
+            "symbols",
+            (pl.col("symbol") > settings.max_symbol_share) | (pl.col("digit") > settings.max_digit_share),
+            {"symbol_share": share("symbol"), "digit_share": share("digit")},
+            {"max_symbol_share": settings.max_symbol_share, "max_digit_share": settings.max_digit_share},
+        ),
+        Rule(
+            "wrong_language",
+            ~pl.col("language").is_in(settings.languages),
+            {"language": pl.col("language")},
+            {"languages": list(settings.languages)},
+        ),
+        Rule("repetition", pl.col("repetition") > settings.max_repetition, {"repetition": share("repetition")}, {"max_repetition": settings.max_repetition}),
+        Rule("spam", pl.col("spam") > settings.max_spam, {"spam": share("spam")}, {"max_spam": settings.max_spam}),
+        Rule("boilerplate", pl.col("markup") > settings.max_markup, {"markup": share("markup")}, {"max_markup": settings.max_markup}),
+    ]  # fmt: skip
+    if settings.blocked_terms:
+        rules.append(
+            Rule(
+                "blocked_term", pl.col("blocked_term").is_not_null(), {"blocked_term": pl.col("blocked_term")}
+            )
+        )
+    return rules
+
+
+def _blocked_term(terms: tuple[str, ...], simplify: bool) -> pl.Expr:
+    """The first term in the text that the profile blocks, in the normal form that the text has."""
+    wanted = text.normalise(pl.Series(terms, dtype=pl.String), simplify=simplify)["text"]
+    found = pl.col("text").str.extract_many([term for term in wanted if term], ascii_case_insensitive=True)
+    return found.list.first().alias("blocked_term")
+
+
+def judge_text(
+    frame: pl.DataFrame, settings: CleanSettings, *, first: tuple[Rule, ...] = (), **noted: pl.Expr
+) -> pl.DataFrame:
+    """Judge texts by the rules of cleaning alone.
+
+    `frame` has a column `text` in normal form. Adds `language`, `n_chars` (UInt32, without white
+    space), `verdict`, `reason` and `evidence`, which holds all that was measured and its limits; the
+    first rule that fires decides, those in `first` before the others. `noted` goes into the evidence.
+    """
+    column = pl.col("text")
+    measures = text.shares(frame["text"]).select("n_chars", "symbol", "digit")
+    measured = frame.hstack(measures).with_columns(
+        language=text.language(column),
+        garble=text.garble_score(column),
+        repetition=text.repetition_score(column),
+        spam=text.spam_score(column),
+        markup=text.markup_score(column),
+    )
+    if settings.blocked_terms:
+        measured = measured.with_columns(
+            _blocked_term(settings.blocked_terms, settings.traditional_to_simplified)
+        )
+    judged = judge(measured, [*first, *_rules(settings)], **noted)
+    return judged.select(*frame.columns, "language", "n_chars", "verdict", "reason", "evidence")
+
+
+def clean_documents(raw: pl.DataFrame, settings: CleanSettings) -> pl.DataFrame:
+    """Read, normalise and judge raw records.
+
+    HTML is reduced to its main text, other text is decoded; lines that a site repeats on its pages are
+    removed; the text is normalised and personal data masked. What cannot be decoded is quarantined.
+
+    Parameters
+    ----------
+    raw
+        Rows of the table RawCrawl.
+
+    Returns
+    -------
+    One row a record: `record_id`, `source`, `uri`, `shard`, `title`, `text` (cleaned as far as
+    possible, empty if there is none), `content_hash`, `language`, `n_chars`, `verdict`, `reason`,
+    `evidence`.
+    """
+    read = _read(raw)
+    page = pl.DataFrame(
+        {
+            "text": read["read"].fill_null(""),
+            "source": raw["source"],
+            "uri": raw["uri"],
+            "is_html": read["is_html"],
+        }
+    )
+    lines = remove_repeated_lines(page)
+    simplify = settings.traditional_to_simplified
+    normal = text.normalise(lines["text"], simplify=simplify)
+    masked = text.mask_pii(normal["text"]) if settings.mask_pii else normal.select("text")
+    titles = pl.select(pl.coalesce(raw["title"], read["found_title"])).to_series()
+    docs = raw.select("record_id", "source", "uri", "shard").with_columns(
+        title=pl.select(
+            pl.when(titles.is_not_null()).then(text.normalise(titles, simplify=simplify)["text"])
+        ).to_series(),
+        text=masked["text"],
+        readable=read["read"].is_not_null(),
+        charset=read["charset"],
+        changes=normal["changes"],
+        repeated_lines=lines["repeated_lines"],
+        trimmed_lines=read["trimmed_lines"],
+        date=read["date"],
+    )
+    noted = {name: pl.col(name) for name in ("charset", "changes", "repeated_lines", "trimmed_lines", "date")}
+    if settings.mask_pii:
+        docs = docs.with_columns(masked=masked["n_masked"])
+        noted["masked"] = pl.col("masked")
+    unreadable = Rule("unreadable_text", ~pl.col("readable"))
+    judged = judge_text(docs, settings, first=(unreadable,), **noted)
+    return judged.select(
+        "record_id", "source", "uri", "shard", "title", "text", content_hashes(judged["text"]),
+        "language", "n_chars", "verdict", "reason", "evidence",
+    )  # fmt: skip
