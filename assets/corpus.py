@@ -13,7 +13,11 @@ from assets.stage import Run, document_shard, stage
 from curation import lineage
 from curation.corpus import cleaning, duplicates, minhash
 from curation.settings import CleanSettings, DedupSettings
+from curation.verdicts import judge
 from resources import crawler, readers
+
+#: The seed of datasketch, so that signatures can be compared with those that others computed.
+SIGNATURE_SEED = 1
 
 
 @stage(
@@ -42,16 +46,22 @@ def clean_docs(raw_crawl: pl.LazyFrame, settings: CleanSettings) -> pl.DataFrame
     settings="corpus.dedup",
     kinds=["numba", "polars"],
 )
-def signatures(clean_docs: pl.LazyFrame, settings: DedupSettings, run: Run) -> pl.DataFrame:
+def signatures(clean_docs: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
     """MinHash signatures and LSH bands of every clean document."""
     docs = clean_docs.select("record_id", "source", "shard", "content_hash", "n_chars", "text").collect()
-    return minhash.sign_documents(docs, settings, run.seed)
+    return judge(docs.hstack(minhash.signatures(docs["text"], settings, SIGNATURE_SEED)), [])
 
 
 @stage("corpus", lineage.judge("signatures"), settings="corpus.dedup", kinds=["numba", "polars"])
 def unique_docs(signatures: pl.LazyFrame, clean_docs: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
     """Exact and near duplicates over all shards; of each group one document is kept."""
-    docs = signatures.drop("verdict", "reason", "evidence", "run_id").join(
-        clean_docs.select("record_id", "text"), on="record_id"
+    texts = clean_docs.select("record_id", "text")
+    docs = (
+        signatures.drop("verdict", "reason", "evidence", "run_id")
+        .join(texts, on="record_id")
+        .sort("record_id")
     )
-    return duplicates.judge_duplicates(docs.collect(), settings)
+    signed = docs.collect()
+    return signed.select("record_id", "source", "shard").join(
+        duplicates.judge_duplicates(signed, settings), on="record_id", maintain_order="left"
+    )

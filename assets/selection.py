@@ -24,7 +24,7 @@ def text_of() -> pl.Expr:
 def sample_encoder(sft_pool: pl.LazyFrame, settings: EncoderSettings, run: Run) -> pl.DataFrame:
     """The encoder of the samples: LSA fitted on the pool, or a model loaded."""
     texts = sft_pool.select("record_id", text_of()).sort("record_id").collect()["text"]
-    return encoder.describe(encoder.fit_encoder(settings, texts, run.seed, run.artefact), run.artefact)
+    return encoder.describe(encoder.fit_encoder(settings, texts, run.seed, run.artefact), run.place)
 
 
 @stage(

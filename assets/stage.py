@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -49,13 +50,18 @@ class Run:
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def artefact(self) -> Any:
+    def place(self) -> str:
+        """Where this run puts what it learns, below the lake."""
+        return f"_artefacts/{self.asset}/{self.run_id}"
+
+    @property
+    def artefact(self) -> Path:
         """Folder for what this run learns."""
-        folder = self.lake.artefact(self.asset, self.run_id)
+        folder = Path(str(self.lake.artefact(self.asset, self.run_id)))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def learned(self, asset: str) -> Any:
+    def learned(self, asset: str) -> Path:
         """Folder of what another stage learned when it was last made.
 
         Raises
@@ -66,7 +72,7 @@ class Run:
         stamp = self.lake.stamp(asset)
         if stamp is None:
             raise RuntimeError(f"{asset} was never made")
-        return self.lake.artefact(asset, stamp.run_id)
+        return Path(str(self.lake.artefact(asset, stamp.run_id)))
 
     def export(self, name: str, lines: Iterable[str]) -> str:
         """Write a file for others below `exports/` in the lake, and return its path there."""

@@ -145,7 +145,7 @@ class RecalledDocs(Judged):
     source: pl.String = _column("name of the source in the profile")
     shard: pl.String = _column("partition that the record belongs to")
     probability: pl.Float64 = _column("calibrated probability of the domain classifier", ge=0, le=1)
-    channel: pl.String = _column("seed, classifier or both", nullable=True)
+    channel: pl.String = _column("seed, classifier, both, or reviewer", nullable=True)
     seed_id: pl.String = _column("most similar seed", nullable=True)
     rank: pl.UInt32 = _column("rank among the documents most similar to that seed", nullable=True)
     similarity: pl.Float64 = _column("cosine similarity to that seed", nullable=True)
@@ -230,7 +230,7 @@ class LanguageModel(Judged):
     """Training steps of the language model: the loss curve."""
 
     step: pl.UInt32 = _column("optimiser step")
-    loss: pl.Float64 = _column("mean training loss since the row before, nats per token")
+    loss: pl.Float64 = _column("mean training loss since the row before, nats per token", nullable=True)
     heldout_loss: pl.Float64 = _column("loss on held-out samples, nats per token", nullable=True)
     tokens: pl.UInt64 = _column("tokens seen")
     path: pl.String = _column("folder of the artefact, below the lake", nullable=True)

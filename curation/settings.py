@@ -199,6 +199,7 @@ class PoolSettings(Section):
     max_garble: Share = Field(0.05, description="share of characters that look like mojibake")
     max_repetition: Share = Field(0.4, description="share of the answer that repeats itself")
     max_markup: Share = Field(0.3, description="share of the answer that is web page furniture")
+    max_spam: Share = Field(0.5, description="spam score of the answer: advertising and gambling terms")
     max_language_mismatch: Share = Field(0.6, description="how far the answer's script may be from what the prompt asks for")
     leak_chars: int = Field(13, ge=5, le=200, description="characters in a row shared with a benchmark question that count as a leak")
     leak_words: int = Field(10, ge=3, le=100, description="English words in a row shared with a benchmark question that count as a leak")
@@ -213,7 +214,7 @@ class LanguageModelSettings(Section):
     hidden: int = Field(128, ge=16, le=4096, description="width of the trained model")
     layers: int = Field(3, ge=1, le=48, description="layers of the trained model")
     heads: int = Field(4, ge=1, le=64, description="attention heads of the trained model")
-    max_steps: int = Field(1_200, ge=1, description="full batches to train on, at most")
+    max_steps: int = Field(1_000, ge=1, description="full batches to train on, at most")
     max_epochs: float = Field(6, gt=0, le=1000, description="times that a sample is read in training, at most")
     batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training and scoring")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
@@ -232,11 +233,12 @@ class LanguageModelSettings(Section):
 class ScoreSettings(Section):
     """Quality model and the limits below which a sample is dropped."""
 
-    train_rows: int = Field(8_000, ge=50, description="samples that the models learn from, at most")
+    train_rows: int = Field(40_000, ge=50, description="samples that the models learn from, at most")
+    made_up: int = Field(800, ge=20, description="made-up defects of each kind that the models learn from (three times as many swapped answers), at most")
     folds: int = Field(3, ge=2, le=20, description="folds of the cross-fitting")
-    false_positive_rate: float = Field(0.02, ge=0, le=0.5, description="share of sound samples that each learned score may drop")
-    max_ppl_quantile: Share = Field(0.99, description="answers above this quantile of perplexity are dropped as unpredictable")
-    min_quality: Share = Field(0.05, description="combined quality, at least")
+    false_positive_rate: float = Field(0.01, ge=0, le=0.5, description="share of sound samples that each learned score may drop")
+    max_ppl_quantile: Share = Field(0.995, description="answers above this quantile of perplexity are dropped as unpredictable")
+    min_quality: Share = Field(0.01, description="combined quality (its rank in the pool), at least")
 
 
 class SelectionSettings(Section):

@@ -59,7 +59,7 @@ def blocks(texts: pl.Series, block_bytes: int = _BLOCK_BYTES) -> Iterator[pl.Ser
     """The texts in consecutive slices of at most about `block_bytes` bytes each."""
     if not len(texts):
         return
-    ends = texts.str.len_bytes().fill_null(0).cast(pl.Int64).cum_sum().to_numpy()
+    ends = texts.cast(pl.String).str.len_bytes().fill_null(0).cast(pl.Int64).cum_sum().to_numpy()
     first = 0
     while first < len(texts):
         done = ends[first - 1] if first else 0
@@ -95,7 +95,10 @@ def _per_text(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], texts: pl.
 def _expression(
     function: Callable[[pl.Series], pl.Series], expr: pl.Expr, dtype: Any = pl.Float64
 ) -> pl.Expr:
-    return expr.map_batches(function, return_dtype=dtype, is_elementwise=True)
+    def whole(texts: pl.Series) -> pl.Series:
+        return function(texts.cast(pl.String).fill_null(""))
+
+    return expr.map_batches(whole, return_dtype=dtype, is_elementwise=True)
 
 
 # -- classes of characters ----------------------------------------------------------------------
@@ -283,7 +286,7 @@ def _languages(texts: pl.Series) -> pl.Series:
     result = np.where(chinese >= 0.6, "zh", np.where(chinese >= 0.1, "mixed", "en")).astype(object)
     result[other | (han + latin + foreign == 0)] = "other"
     if western.any():
-        column = texts.filter(pl.Series(western)).fill_null("")
+        column = texts.filter(pl.Series(western))
         english = column.str.count_matches(_ENGLISH).to_numpy().astype(np.float64)
         others = column.str.count_matches(_NOT_ENGLISH).to_numpy().astype(np.float64)
         accents = counts[western, k.ACCENTED] / np.maximum(latin[western], 1)
@@ -696,7 +699,6 @@ def _escaped(texts: pl.Series) -> np.ndarray:
 
 
 def _garble_scores(texts: pl.Series) -> pl.Series:
-    texts = texts.fill_null("")
     over = np.maximum(shares(texts)["n_chars"].to_numpy(), 1)
     return pl.Series(np.minimum((_garbled(texts) + _escaped(texts)) / over, 1.0))
 
@@ -741,7 +743,7 @@ _TAG_NAMES = (
     "small|source|span|strike|strong|style|sub|sup|svg|table|tbody|td|textarea|tfoot|th|thead|time|title|tr|tt|u|ul|var|video"
 )
 _TAG = (
-    rf"(?:<|&lt;)(?:/?(?:{_TAG_NAMES}|{_TAG_NAMES.upper()})(?:\s(?:[^<>&]|&quot;|&amp;|&#39;|&nbsp;){{0,500}})?/?|!--.{{0,500}}?--|!(?:doctype|DOCTYPE)[^<>&]{{0,200}})(?:>|&gt;)"
+    rf"(?:<|&lt;)(?:/?(?:{_TAG_NAMES}|{_TAG_NAMES.upper()})(?:\s[a-zA-Z][a-zA-Z0-9:_-]{{0,30}}(?:[\s=/](?:[^<>&]|&quot;|&amp;|&#39;|&nbsp;){{0,500}})?)?\s?/?|!--.{{0,500}}?--|!(?:doctype|DOCTYPE)[^<>&]{{0,200}})(?:>|&gt;)"
     r"|&(?:nbsp|lt|gt|amp|quot|ldquo|rdquo|middot|hellip|mdash|copy|raquo|laquo|emsp|ensp);"
 )
 _CODE = r"(?s)```.*?```|`[^`\n]+`"
@@ -776,13 +778,16 @@ def _furniture(texts: pl.Series) -> np.ndarray:
         .with_columns(line.str.strip_chars())
         .with_columns(
             cues=line.str.count_matches(FURNITURE).cast(pl.Int64),
-            # a phrase is counted with what usually hangs on it
-            cue_chars=(length - line.str.replace_all(FURNITURE, "").str.len_chars().cast(pl.Int64)) * 2,
+            cue_chars=length - line.str.replace_all(FURNITURE, "").str.len_chars().cast(pl.Int64),
             bar=line.str.count_matches(r"\s[|·/]\s|[>＞»›]").cast(pl.Int64) >= 3,
         )
         .with_columns(all_cues=pl.col("cues").sum().over("row"))
         .with_columns(
-            chars=pl.when((pl.col("cues") > 0) & ((length <= 40) | (pl.col("cues") * 25 >= length)))
+            chars=pl.when(
+                (pl.col("cues") > 0)
+                & ((length <= 40) | (pl.col("cues") * 25 >= length))
+                & ((pl.col("cues") >= 3) | ~line.str.contains("。"))
+            )
             .then(length)
             .when(
                 (pl.col("all_cues") >= 2)
@@ -799,7 +804,6 @@ def _furniture(texts: pl.Series) -> np.ndarray:
 
 
 def _markup_scores(texts: pl.Series) -> pl.Series:
-    texts = texts.fill_null("")
     over = np.maximum(texts.str.len_chars().to_numpy().astype(np.float64), 1)
     tags = np.zeros(len(texts), dtype=np.float64)
     maybe = texts.str.contains(_TAG)
@@ -833,7 +837,6 @@ _SPAM = {
 
 
 def _spam_scores(texts: pl.Series) -> pl.Series:
-    texts = texts.fill_null("")
     length = np.maximum(texts.str.len_chars().to_numpy().astype(np.float64), 1)
     hits = np.stack([texts.str.count_matches(pattern).fill_null(0).to_numpy() for pattern in _SPAM.values()])
     weight = np.array([1.5, 1.5, 1.5, 1.0, 1.5, 1.0])[:, None]

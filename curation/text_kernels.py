@@ -10,10 +10,12 @@ Importing this module imports numba, so it is imported inside functions only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange, set_num_threads
 
 # Classes of characters; `text.character_classes` assigns them.
 SYMBOL, SPACE, HAN, RARE_HAN, LATIN, ACCENTED, DIGIT, PUNCTUATION, KANA, OTHER_LETTER, BROKEN, JOINER = range(
@@ -27,6 +29,28 @@ _NEWLINE, _SPACE, _TAB, _RETURN = 10, 32, 9, 13
 _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _33 = np.uint64(33)
+
+
+#: Arrays shorter than this are worked on by one thread: waking the others costs more, and much more
+#: on a busy machine.
+_SMALL = 1 << 18
+
+
+def _alone_if_small(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a parallel kernel on one thread where its first array is short."""
+
+    @wraps(kernel)
+    def run(array: Any, *others: Any) -> Any:
+        if len(array) >= _SMALL:
+            return kernel(array, *others)
+        threads = get_num_threads()
+        set_num_threads(1)
+        try:
+            return kernel(array, *others)
+        finally:
+            set_num_threads(threads)
+
+    return run
 
 
 @njit(cache=True)
@@ -48,6 +72,7 @@ def chain64(state: Any, value: Any) -> Any:
 # -- UTF-8 ---------------------------------------------------------------------------------------
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def decode(data: Any, offsets: Any) -> Any:
     """UTF-8 bytes (valid, as Arrow guarantees) to code points."""
@@ -83,6 +108,7 @@ def decode(data: Any, offsets: Any) -> Any:
     return codes, starts
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def encode(codes: Any, starts: Any, lengths: Any) -> Any:
     """Code points to UTF-8 bytes; text i is the first `lengths[i]` codes from `starts[i]`."""
@@ -124,7 +150,7 @@ def encode(codes: Any, starts: Any, lengths: Any) -> Any:
 
 
 @njit(cache=True)
-def _tidy(codes: Any, first: int, last: int, table: Any) -> tuple[int, int, int]:  # noqa: PLR0912 - one pass
+def _tidy(codes: Any, first: int, last: int, table: Any) -> tuple[int, int, int]:
     """One text, see `tidy`: new length, characters removed, characters replaced."""
     removed = replaced = 0
     out = first
@@ -172,6 +198,7 @@ def _tidy(codes: Any, first: int, last: int, table: Any) -> tuple[int, int, int]
     return out - first, removed, replaced
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def tidy(codes: Any, starts: Any, table: Any) -> Any:
     """Map characters and put white space in order, in place.
@@ -193,6 +220,7 @@ def tidy(codes: Any, starts: Any, table: Any) -> Any:
 # -- measures ------------------------------------------------------------------------------------
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def count_classes(codes: Any, starts: Any, classes: Any) -> Any:
     """Characters of each class: int32 (texts, N_CLASSES)."""
@@ -214,28 +242,44 @@ def _is_western(code: int) -> bool:
 
 
 @njit(cache=True)
+def _is_upper(code: int) -> bool:
+    """Letters of Latin-1 above ASCII, which are no continuation of UTF-8."""
+    return 0xC0 <= code <= 0xFF
+
+
+@njit(cache=True)
 def _western_run(codes: Any, place: int, last: int) -> int:
     """Length of the run at `place` that looks like multi-byte text read as Latin-1, else 0.
 
-    Western languages put single accented letters between ASCII ones; three and more in a row that
-    hold an upper-half letter, or a UTF-8 lead byte with its continuation, are no language.
+    Western languages put single accented letters between ASCII ones. A UTF-8 lead byte with its
+    continuation, or five and more in a row, are no language.
     """
     if not 0xA1 <= codes[place] <= 0xFF:
         return 0
     end = place
     letters = 0
     while end < last and _is_western(codes[end]):
-        letters += 0xC0 <= codes[end] <= 0xFF
+        letters += _is_upper(codes[end])
         end += 1
     length = end - place
-    if length >= 3 and letters > 0:
+    if length >= 5 and letters > 0:
         return length
+    lead = codes[place]
     if (
-        length == 2
-        and 0xC2 <= codes[place] <= 0xC3
-        and codes[place + 1] not in (0x201C, 0x201D, 0x2026, 0x2014)
+        length >= 3
+        and 0xE0 <= lead <= 0xEF
+        and not _is_upper(codes[place + 1])
+        and not _is_upper(codes[place + 2])
     ):
-        return 2 if not 0xC0 <= codes[place + 1] <= 0xFF else 0
+        return length
+    quotes = (0x201C, 0x201D, 0x2026, 0x2014)
+    if (
+        length >= 2
+        and 0xC2 <= lead <= 0xC3
+        and not _is_upper(codes[place + 1])
+        and codes[place + 1] not in quotes
+    ):
+        return 2
     return 0
 
 
@@ -269,9 +313,10 @@ def _gbk_run(codes: Any, place: int, last: int, roles: Any, classes: Any) -> int
 
 
 @njit(cache=True)
-def _garbled(codes: Any, place: int, last: int, classes: Any, roles: Any) -> int:
+def _garbled(codes: Any, first: int, last: int, classes: Any, roles: Any) -> int:
     """The count of one text, see `garbled`."""
-    count = 0
+    count = questions = 0
+    place = first
     while place < last:
         code = codes[place]
         run = 0
@@ -297,19 +342,20 @@ def _garbled(codes: Any, place: int, last: int, classes: Any, roles: Any) -> int
                 run = 1
         elif classes[code] == BROKEN:
             run = 1
-        elif code == 63:  # question marks in the place of characters
+        elif code == 63:
             end = place
             while end < last and codes[end] == 63:
                 end += 1
-            run = end - place
-            if run < 4:
-                place += run
-                continue
+            questions += end - place if end - place >= 4 else 0
+            place = end
+            continue
         count += run
         place += max(run, 1)
-    return count
+    # question marks in the place of characters, not of emphasis
+    return count + questions if questions >= 8 and 3 * questions >= last - first else count
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def garbled(codes: Any, starts: Any, classes: Any, roles: Any) -> Any:
     """Characters of each text that look garbled by a wrong encoding (int32)."""
@@ -517,6 +563,7 @@ def _repeated(codes: Any, first: int, last: int, classes: Any, window: int, half
     return max(part / total, loop / (loop + half)) if total > 0 else 0.0
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def repeated(codes: Any, starts: Any, classes: Any, window: int, half: int) -> Any:
     """How much each text repeats itself (float64, 0-1): the larger of a share and of its longest loop.
@@ -532,6 +579,7 @@ def repeated(codes: Any, starts: Any, classes: Any, window: int, half: int) -> A
     return scores
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def head_lengths(codes: Any, starts: Any, classes: Any, tokens: int) -> Any:
     """Characters of each text up to the end of its first `tokens` tokens (int64)."""
@@ -642,6 +690,7 @@ def _sign(hashes: Any, factors: Any, summands: Any, signature: Any) -> None:
             signature[index] = min(signature[index], np.uint32(factors[index] * value + summands[index]))
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def minhash(
     codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any, factors: Any, summands: Any,
@@ -706,6 +755,7 @@ def _jaccard(one: Any, other: Any, table: Any, common: int, share: float) -> flo
     return min(whole, own_both / (own_i + own_j - own_both))
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def shingle_sets(codes: Any, starts: Any, ngram: int, table: Any, spans: Any, expansions: Any) -> Any:
     """The shingle sets of all texts end to end: hashes (uint64), where each begins, how many each has."""
@@ -746,6 +796,7 @@ def leaders(rows: int, firsts: Any, seconds: Any, similarities: Any) -> Any:
     return leader
 
 
+@_alone_if_small
 @njit(cache=True, parallel=True)
 def jaccard_of_pairs(
     hashes: Any, begins: Any, counts: Any, firsts: Any, seconds: Any, table: Any, common: int, share: float

@@ -124,6 +124,12 @@ def read_samples(shard: Shard) -> pl.DataFrame:
     return _frame("raw_samples", shard, _read(shard, _sample, needed))
 
 
+def read_benchmarks(sources: Sequence[Source]) -> pl.DataFrame:
+    """The questions of all benchmarks: columns `id` and `text`; without a source, none."""
+    nothing = pl.DataFrame(schema={"id": pl.String, "text": pl.String})
+    return pl.concat([nothing, *(read_benchmark(source) for source in sources)])
+
+
 def read_benchmark(source: Source) -> pl.DataFrame:
     """The questions of a benchmark with their options: columns `id` and `text`.
 

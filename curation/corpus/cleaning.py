@@ -11,7 +11,7 @@ import polars as pl
 
 from curation import progress, text
 from curation.corpus import extraction
-from curation.records import content_hashes
+from curation.records import content_hashes, digest
 from curation.settings import CleanSettings
 from curation.verdicts import Rule, judge
 
@@ -24,28 +24,32 @@ _MAX_LINE_BYTES = 600
 # -- reading ------------------------------------------------------------------------------------
 
 
+def _utf8(body: bytes | None) -> str | None:
+    try:
+        return None if body is None else body.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _decoded(raw: pl.DataFrame) -> pl.DataFrame:
     """`decoded` (null where the bytes are no text) and `charset` of each record."""
-    as_utf8 = raw["body"].cast(pl.String, strict=False)
+    as_utf8 = pl.Series([_utf8(body) for body in raw["body"]], dtype=pl.String)
     named = raw["charset"].fill_null("utf-8").str.to_lowercase().is_in(["utf-8", "utf8"])
     plain = ~raw["media_type"].is_in(_HTML_TYPES).fill_null(False)
     # valid UTF-8 without control characters or a byte order mark, where nothing else is claimed
-    sure = (
-        as_utf8.is_not_null() & named & plain & ~as_utf8.str.contains("[\\x00-\\x08\\x0E-\\x1F\ufeff]")
-    ).fill_null(False)
-    decoded = as_utf8.set(~sure, None)
-    charsets = (
-        pl.Series(["utf-8"]).new_from_index(0, raw.height) if raw.height else pl.Series([], dtype=pl.String)
-    )
-    doubtful = (~sure).arg_true()
-    pairs = [
-        extraction.decode(body, charset) if body is not None else (None, "")
-        for body, charset in raw.select("body", "charset").filter(~sure).iter_rows()
+    odd = as_utf8.str.contains("[\\x00-\\x08\\x0E-\\x1F\ufeff]").fill_null(True)
+    sure = named & plain & ~odd
+    found = [
+        (text_as_utf8, "utf-8")
+        if is_sure
+        else extraction.decode(body, charset)
+        if body is not None
+        else (None, "")
+        for text_as_utf8, is_sure, body, charset in zip(
+            as_utf8, sure, raw["body"], raw["charset"], strict=True
+        )
     ]
-    if pairs:
-        decoded = decoded.scatter(doubtful, pl.Series([found for found, _ in pairs], dtype=pl.String))
-        charsets = charsets.scatter(doubtful, pl.Series([charset for _, charset in pairs], dtype=pl.String))
-    return pl.DataFrame({"decoded": decoded, "charset": charsets})
+    return pl.DataFrame(found, schema={"decoded": pl.String, "charset": pl.String}, orient="row")
 
 
 def _extract(html: str, uri: str) -> extraction.Extracted | None:
@@ -250,3 +254,18 @@ def clean_documents(raw: pl.DataFrame, settings: CleanSettings) -> pl.DataFrame:
         "record_id", "source", "uri", "shard", "title", "text", content_hashes(judged["text"]),
         "language", "n_chars", "verdict", "reason", "evidence",
     )  # fmt: skip
+
+
+def clean_all(raw: pl.DataFrame, settings: CleanSettings) -> pl.DataFrame:
+    """`clean_documents` of the readable records; those that were refused before keep their verdict.
+
+    For sources that are read and cleaned in one stage, such as the seeds.
+    """
+    readable = raw["verdict"].cast(pl.String) == "kept"
+    refused = raw.filter(~readable).select(
+        "record_id", "source", "uri", "shard", "title", text=pl.lit(""),
+        content_hash=pl.lit(digest("")), language=pl.lit("other"), n_chars=pl.lit(0, dtype=pl.UInt32),
+        verdict="verdict", reason="reason", evidence="evidence",
+    )  # fmt: skip
+    cleaned = clean_documents(raw.filter(readable), settings)
+    return pl.concat([cleaned, refused], how="vertical_relaxed")

@@ -49,19 +49,26 @@ def _candidates(bands: np.ndarray, sizes: np.ndarray, threshold: float) -> np.nd
 
     `sizes` are the numbers of shingles: sets whose sizes differ too much cannot reach the threshold.
     """
-    found: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     rows = len(bands)
+    keys = np.zeros(0, dtype=np.int64)
     for band in progress.track(range(bands.shape[1]), "duplicate candidates"):
         order = np.argsort(bands[:, band], kind="stable")
         ends = np.flatnonzero(np.diff(bands[order, band])) + 1
         bucket_sizes = np.diff(np.concatenate([[0], ends, [rows]]))
+        found = [keys]
         for pairs in _bucket_pairs(order, bucket_sizes):
             counts = sizes[pairs]
             fits = counts.min(axis=1) >= threshold * counts.max(axis=1)
             low, high = pairs[fits].min(axis=1), pairs[fits].max(axis=1)
-            found.append(np.unique(low.astype(np.int64) * rows + high))
-        found = [np.unique(np.concatenate(found))]
-    return np.stack([found[0] // rows, found[0] % rows], axis=1) if rows else np.zeros((0, 2), np.int64)
+            found.append(low.astype(np.int64) * rows + high)
+        keys = _distinct(np.concatenate(found))
+    return np.stack([keys // rows, keys % rows], axis=1) if rows else np.zeros((0, 2), np.int64)
+
+
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    """The keys in order, each once; faster than `np.unique`, since most of them are in order already."""
+    keys = np.sort(keys, kind="stable")
+    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
 
 
 def _likely(signatures: np.ndarray, pairs: np.ndarray, threshold: float) -> np.ndarray:

@@ -46,9 +46,11 @@ def _try(body: bytes, charset: str) -> str | None:
 
 
 def _is_text(text: str) -> bool:
+    """Whether a reading of bytes is no accident: few characters in it are NUL or of private use."""
     sample = text[:100_000]
-    odd = sum(1 for char in sample if (char < " " and char not in "\t\n\r\f") or "\ue000" <= char <= "\uf8ff")
-    return odd <= len(sample) // 100
+    accidents = sum(char == "\0" or "\ue000" <= char <= "\uf8ff" for char in sample)
+    controls = sum(char < " " and char not in "\t\n\r\f" for char in sample)
+    return accidents <= 1 + len(sample) // 100 and controls <= len(sample) // 3
 
 
 def _everyday_share(text: str) -> float:

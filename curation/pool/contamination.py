@@ -24,6 +24,8 @@ MIN_CONTAINED = 6
 LEAKS = {"record_id": pl.String, "benchmark_id": pl.String, "match": pl.String, "length": pl.UInt32}
 _FOUND = LEAKS | {"spaced": pl.Boolean, "after": pl.String}
 _CONTEXT = 8
+#: Characters that an option has at most.
+_OPTION = 120
 _BLOCK = 10_000
 _FILTER_BITS = 22
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Bopomofo}"
@@ -36,7 +38,11 @@ def canonical(texts: pl.Series) -> pl.Series:
 
 def spaced_words(texts: pl.Series) -> pl.Series:
     """The lower-case words of each text with one space around each; "\\n" where characters without spaces stood."""
-    runs = _folded(texts).str.replace_all("['’]", "").str.extract_all(rf"[{_UNSPACED}]+|[\p{{L}}\p{{N}}--{_UNSPACED}]+")
+    runs = (
+        _folded(texts)
+        .str.replace_all("['’]", "")
+        .str.extract_all(rf"[{_UNSPACED}]+|[\p{{L}}\p{{N}}--{_UNSPACED}]+")
+    )
     return " " + runs.list.eval(pl.element().str.replace(f"^[{_UNSPACED}]+$", "\n")).list.join(" ") + " "
 
 
@@ -44,7 +50,9 @@ def _folded(texts: pl.Series) -> pl.Series:
     return texts.fill_null("").str.normalize("NFKC").str.to_lowercase()
 
 
-def find_leaks(texts: pl.DataFrame, benchmark: pl.DataFrame, n_chars: int = 13, n_words: int = 10) -> pl.DataFrame:
+def find_leaks(
+    texts: pl.DataFrame, benchmark: pl.DataFrame, n_chars: int = 13, n_words: int = 10
+) -> pl.DataFrame:
     """The longest run that each record shares with a benchmark question.
 
     Parameters
@@ -75,7 +83,7 @@ def find_leaks(texts: pl.DataFrame, benchmark: pl.DataFrame, n_chars: int = 13, 
     hit is compared.
     """
     questions = benchmark.select("id", text=pl.col("text").cast(pl.String)).drop_nulls().sort("id")
-    kinds = [_Characters(n_chars), _Words(n_words, _vocabulary(questions["text"]))]
+    kinds: list[_Characters | _Words] = [_Characters(n_chars), _Words(n_words, _vocabulary(questions["text"]))]
     indices = [_Index.of(questions, kind) for kind in kinds]
     short = _Short.of(questions, long=np.logical_or(*(index.reached for index in indices)))
     found = [pl.DataFrame(schema=_FOUND)]
@@ -83,8 +91,43 @@ def find_leaks(texts: pl.DataFrame, benchmark: pl.DataFrame, n_chars: int = 13, 
         part = texts.slice(start, _BLOCK).select("record_id", pl.col("text").cast(pl.String).fill_null(""))
         found += [_runs(part, index) for index in indices] + short.find(part)
     leaks = _without_phrases(pl.concat(found), pl.when("spaced").then(2 * n_words).otherwise(2 * n_chars))
-    ranked = leaks.sort("record_id", "length", "benchmark_id", "match", descending=[False, True, False, False])
+    ranked = leaks.sort(
+        "record_id", "length", "benchmark_id", "match", descending=[False, True, False, False]
+    )
     return ranked.unique("record_id", keep="first", maintain_order=True).select(*LEAKS)
+
+
+def phrasings(benchmark: pl.DataFrame) -> pl.DataFrame:
+    """The ways in which benchmark questions with options are met: columns id and text.
+
+    A text whose first line is followed by two to eight short ones is taken for a question with options. It
+    is looked for as it is, with its options lettered, and without them.
+    """
+    lines = (
+        pl.col("text")
+        .str.split("\n")
+        .list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
+    )
+    options = pl.col("lines").list.slice(1)
+    chosen = (
+        benchmark.select("id", "text", lines=lines)
+        .filter(
+            options.list.len().is_between(2, 8)
+            & (options.list.eval(pl.element().str.len_chars()).list.max() <= _OPTION)
+        )
+        .with_columns(question=pl.col("lines").list.first())
+    )
+    lettered = [
+        (pl.lit(f"\n{letter}. ") + options.list.get(place, null_on_oob=True)).fill_null("")
+        for place, letter in enumerate("ABCDEFGH")
+    ]
+    return pl.concat(
+        [
+            benchmark.select("id", "text"),
+            chosen.select("id", text="question"),
+            chosen.select("id", text=pl.concat_str("question", *lettered)),
+        ]
+    )
 
 
 def _without_phrases(found: pl.DataFrame, long: pl.Expr) -> pl.DataFrame:
@@ -146,7 +189,11 @@ class _Characters:
     def sequence(self, texts: pl.Series) -> _Sequence:
         plain = canonical(texts)
         units = np.frombuffer("".join(plain).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-        unspaced = ((units >= 0x3040) & (units <= 0x9FFF)) | ((units >= 0xAC00) & (units <= 0xD7AF)) | (units >= 0x20000)
+        unspaced = (
+            ((units >= 0x3040) & (units <= 0x9FFF))
+            | ((units >= 0xAC00) & (units <= 0xD7AF))
+            | (units >= 0x20000)
+        )
         return _Sequence(units.astype(np.uint64), unspaced, _offsets(plain.str.len_chars()))
 
     def spelled(self, plain: str, start: int, length: int) -> str:
@@ -220,7 +267,15 @@ class _Index:
         )
         present = np.zeros(2**_FILTER_BITS, dtype=bool)
         present[rare["hash"].to_numpy() & np.uint64(2**_FILTER_BITS - 1)] = True
-        return cls(kind, questions["id"], sequence, rare["hash"].to_numpy(), rare["place"].to_numpy(), present, reached)
+        return cls(
+            kind,
+            questions["id"],
+            sequence,
+            rare["hash"].to_numpy(),
+            rare["place"].to_numpy(),
+            present,
+            reached,
+        )
 
     def hits(self, sequence: _Sequence) -> tuple[np.ndarray, np.ndarray]:
         """Places in the texts whose n-gram the benchmark holds, and the place there."""
@@ -258,7 +313,9 @@ def _runs(texts: pl.DataFrame, index: _Index) -> pl.DataFrame:
     spelled = [index.kind.spelled(*part) for part in parts]
     return _in_context(
         longest.select("benchmark_id", "length").with_columns(
-            record_id=texts["record_id"].gather(longest["text"]), plain=plain, match=pl.Series(spelled, dtype=pl.String)
+            record_id=texts["record_id"].gather(longest["text"]),
+            plain=plain,
+            match=pl.Series(spelled, dtype=pl.String),
         ),
         index.kind.spaced,
     )
@@ -266,7 +323,9 @@ def _runs(texts: pl.DataFrame, index: _Index) -> pl.DataFrame:
 
 def _in_context(found: pl.DataFrame, spaced: bool) -> pl.DataFrame:
     """Add what stands after the match in the text; columns as in `_FOUND`."""
-    sides = found.with_columns(pl.col("plain").str.split(pl.col("match")).alias("sides"), spaced=pl.lit(spaced))
+    sides = found.with_columns(
+        pl.col("plain").str.split(pl.col("match")).alias("sides"), spaced=pl.lit(spaced)
+    )
     return sides.with_columns(
         after=pl.col("sides").list.get(1, null_on_oob=True).str.head(_CONTEXT),
     ).select(pl.col(name).cast(dtype) for name, dtype in _FOUND.items())
@@ -290,8 +349,12 @@ class _Short:
         unspaced = plain.str.count_matches(f"[{_UNSPACED}]")
         as_words = n_words > unspaced
         patterns = rows.select("id").with_columns(plain=plain, spaced=spaced)
-        in_characters = patterns.filter(~as_words).select("id", pattern="plain", units=pl.col("plain").str.len_chars())
-        in_words = patterns.with_columns(units=n_words).filter(as_words).select("id", "units", pattern="spaced")
+        in_characters = patterns.filter(~as_words).select(
+            "id", pattern="plain", units=pl.col("plain").str.len_chars()
+        )
+        in_words = (
+            patterns.with_columns(units=n_words).filter(as_words).select("id", "units", pattern="spaced")
+        )
         return cls(
             _rare(in_characters, questions.with_columns(plain=canonical(questions["text"]))),
             _rare(in_words, questions.with_columns(plain=spaced_words(questions["text"]))),
@@ -309,7 +372,11 @@ class _Short:
 def _rare(patterns: pl.DataFrame, questions: pl.DataFrame) -> pl.DataFrame:
     """Distinct patterns that at most `COMMON` questions hold, none of them empty."""
     distinct = patterns.filter(pl.col("units") > 0).unique("pattern", keep="first", maintain_order=True)
-    holders = _holders(questions, distinct["pattern"]).group_by("pattern").agg(pl.col("id").n_unique().alias("questions"))
+    holders = (
+        _holders(questions, distinct["pattern"])
+        .group_by("pattern")
+        .agg(pl.col("id").n_unique().alias("questions"))
+    )
     return distinct.join(holders, on="pattern").filter(pl.col("questions") <= COMMON).drop("questions")
 
 
@@ -317,7 +384,11 @@ def _holders(frame: pl.DataFrame, patterns: pl.Series) -> pl.DataFrame:
     """The rows whose column `plain` holds a pattern, once for each pattern, which is added as `pattern`."""
     if patterns.is_empty():
         return frame.clear().with_columns(pattern=pl.lit(None, dtype=pl.String))
-    held = pl.col("plain").str.extract_many(patterns.to_list(), overlapping=True).list.unique(maintain_order=True)
+    held = (
+        pl.col("plain")
+        .str.extract_many(patterns.to_list(), overlapping=True)
+        .list.unique(maintain_order=True)
+    )
     return frame.with_columns(pattern=held).explode("pattern").drop_nulls("pattern")
 
 
@@ -326,6 +397,12 @@ def _contained(texts: pl.DataFrame, patterns: pl.DataFrame, *, spaced: bool) -> 
         _holders(texts, patterns["pattern"])
         .join(patterns, on="pattern")
         .filter((pl.col("units") >= MIN_CONTAINED) | (pl.col("plain") == pl.col("pattern")))
-        .select("record_id", "plain", benchmark_id="id", match=pl.col("pattern").str.strip_chars(" "), length="units")
+        .select(
+            "record_id",
+            "plain",
+            benchmark_id="id",
+            match=pl.col("pattern").str.strip_chars(" "),
+            length="units",
+        )
     )
     return _in_context(found, spaced)

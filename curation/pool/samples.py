@@ -7,12 +7,14 @@ Does not belong here: what the rules measure (`scores.rules`, `text`), how leaks
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
 from curation import text
 from curation.corpus import minhash
 from curation.corpus.duplicates import judge_duplicates
-from curation.pool.contamination import canonical, find_leaks
+from curation.pool.contamination import canonical, find_leaks, phrasings
 from curation.records import content_hashes
 from curation.schemas import Messages
 from curation.scores import rules
@@ -21,7 +23,7 @@ from curation.verdicts import Rule, judge
 
 #: What stands in for an answer that nobody gave, in canonical form.
 _PLACEHOLDERS = (
-    "无", "略", "暂无", "没有", "空", "暂缺", "待补充", "待填写", "无答案", "无内容", "暂无答案", "暂无内容", "暂无回答", "答案略", "解析略",
+    "无", "略", "暂无", "没有", "空", "暂缺", "待补充", "待填写", "无答案", "无内容", "无输入", "无输出", "暂无答案", "暂无内容", "暂无回答", "答案略", "解析略",
     "none", "null", "nil", "nan", "na", "noanswer", "nooutput", "nocontent", "empty", "todo", "tbd", "undefined", "noinput", "xxx",
 )  # fmt: skip
 #: What stands before a placeholder in a prompt that asks for it: a quote, or a word such as answer.
@@ -46,7 +48,9 @@ def conversation(messages: pl.Series) -> pl.DataFrame:
     )
 
 
-def pool_samples(samples: pl.DataFrame, benchmark: pl.DataFrame, settings: PoolSettings, seed: int = 1) -> pl.DataFrame:
+def pool_samples(
+    samples: pl.DataFrame, benchmark: pl.DataFrame, settings: PoolSettings, seed: int = 1
+) -> pl.DataFrame:
     """Judge instruction samples for form, leaks and duplicates.
 
     Parameters
@@ -98,31 +102,34 @@ def _measured(samples: pl.DataFrame, benchmark: pl.DataFrame, settings: PoolSett
         _garble=seen["garble"],
         _repetition=seen["repetition"],
         _markup=seen["markup"],
+        _spam=seen["spam"],
         _language_mismatch=rules.language_mismatch(prompt, answer),
     )
     return _with_leaks(frame, benchmark, settings)
 
 
 def _nothing_said(prompts: pl.Series, answers: pl.Series) -> pl.Series:
-    """True where prompt or answer is empty, only punctuation, or a placeholder that the prompt does not name."""
-    prompt, answer = canonical(prompts), canonical(answers)
+    """True where prompt or answer is empty, only punctuation, or a placeholder that the prompt does not ask for."""
+    answer = canonical(answers)
     wordless = (answer == "") & ~answers.str.contains(r"[\p{S}\p{N}]")
     placeholder = answer.is_in(_PLACEHOLDERS)
-    wanted = pl.concat_str(pl.lit(_WANTED), pl.col("answer"), pl.lit(r"(?:$|[^\p{L}])"))
-    named = (
-        pl.DataFrame({"prompt": prompts, "answer": answer})
-        .select(pl.when(pl.lit(placeholder)).then(pl.col("prompt").str.contains(pl.when(pl.lit(placeholder)).then(wanted).otherwise(pl.lit("^")))).fill_null(False))
-        .to_series()
-    )
-    return (prompts.str.strip_chars() == "") | wordless | (placeholder & ~named)
+    asked_for = [
+        re.search(_WANTED + word + r"(?:$|\W)", prompt) is not None
+        for word, prompt in zip(answer.filter(placeholder), prompts.filter(placeholder), strict=True)
+    ]
+    hollow = placeholder.clone().scatter(placeholder.arg_true(), [not asked for asked in asked_for])
+    return (prompts.str.strip_chars() == "") | wordless | hollow
 
 
 def _with_leaks(frame: pl.DataFrame, benchmark: pl.DataFrame, settings: PoolSettings) -> pl.DataFrame:
     questions = benchmark.select("id", text=text.normalise(benchmark["text"])["text"])
     texts = pl.concat([frame.select("record_id", text=name) for name in ("prompt", "answer")])
-    leaks = find_leaks(texts, questions, settings.leak_chars, settings.leak_words)
+    leaks = find_leaks(texts, phrasings(questions), settings.leak_chars, settings.leak_words)
     return frame.join(
-        leaks.rename(lambda name: name if name == "record_id" else f"_leak_{name}"), on="record_id", how="left", maintain_order="left"
+        leaks.rename(lambda name: name if name == "record_id" else f"_leak_{name}"),
+        on="record_id",
+        how="left",
+        maintain_order="left",
     )
 
 
@@ -130,7 +137,9 @@ def _form_rules(settings: PoolSettings) -> list[Rule]:
     """Rules on a single sample, in the order in which they are tried."""
 
     def above(reason: str, limit: float) -> Rule:
-        name = {"boilerplate": "markup", "mojibake": "garble", "wrong_language": "language_mismatch"}.get(reason, reason)
+        name = {"boilerplate": "markup", "mojibake": "garble", "wrong_language": "language_mismatch"}.get(
+            reason, reason
+        )
         return Rule(reason, pl.col(f"_{name}") > limit, {name: pl.col(f"_{name}")}, {name: limit})
 
     prompt_chars, answer_chars = pl.col("_prompt_chars"), pl.col("_answer_chars")
@@ -145,6 +154,7 @@ def _form_rules(settings: PoolSettings) -> list[Rule]:
         above("mojibake", settings.max_garble),
         above("repetition", settings.max_repetition),
         above("boilerplate", settings.max_markup),
+        above("spam", settings.max_spam),
         above("wrong_language", settings.max_language_mismatch),
         Rule(
             "benchmark_leak",
@@ -157,7 +167,9 @@ def _form_rules(settings: PoolSettings) -> list[Rule]:
 
 def _duplicates(frame: pl.DataFrame, settings: PoolSettings, seed: int) -> pl.DataFrame:
     """Columns record_id, duplicate_of, _similarity and _duplicate (the reason) for each of the samples."""
-    rows = frame.select("record_id", "content_hash", "n_chars", text=pl.col("prompt") + "\n" + pl.col("answer"))
+    rows = frame.select(
+        "record_id", "content_hash", "n_chars", text=pl.col("prompt") + "\n" + pl.col("answer")
+    )
     signed = rows.hstack(minhash.signatures(rows["text"], settings.dedup, seed))
     return judge_duplicates(signed, settings.dedup).select(
         "record_id", "duplicate_of", _similarity=pl.col("similarity"), _duplicate=pl.col("reason")

@@ -30,8 +30,10 @@ import polars as pl
 
 from curation.errors import UserError
 from curation.progress import report
+from curation.records import digest
 from curation.scores.difficulty import with_difficulty
 from curation.settings import LanguageModelSettings
+from curation.verdicts import judge
 
 if TYPE_CHECKING:
     import torch
@@ -388,8 +390,15 @@ def score_answers(
 
 def _room(model: LanguageModel, settings: LanguageModelSettings) -> int:
     """Tokens of prompt and answer together that the model can read."""
-    longest = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
-    return min(settings.max_tokens, (longest or math.inf) - model.template.length)  # type: ignore[return-value]
+    positions = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is None:
+        return settings.max_tokens
+    room = min(settings.max_tokens, positions - model.template.length)
+    if room < 2:
+        raise UserError(
+            "the chat template fills all positions of the model", where=model.tokenizer.name_or_path
+        )
+    return room
 
 
 def _mean_losses(model: Any, queue: _Queue, with_entropy: int, tokens: int) -> tuple[Floats, Floats]:
@@ -663,3 +672,17 @@ def _loss_per_token(network: Any, queue: _Queue, tokens: int) -> float | None:
     losses, _ = _mean_losses(network.eval(), queue, 0, tokens)
     network.train()
     return float(losses @ queue.scored / queue.scored.sum())
+
+
+def curve_rows(curve: pl.DataFrame, path: str) -> pl.DataFrame:
+    """A loss curve as rows of the table `language_model`, but for `run_id`.
+
+    A model that was loaded has no curve: it gets one row, of step 0. `path` names where the model lies.
+    """
+    if curve.is_empty():
+        curve = pl.DataFrame(
+            {"step": [0], "loss": [None], "heldout_loss": [None], "tokens": [0]}, schema=_CURVE
+        )
+    ids = [digest("language_model", path, str(step)) for step in curve["step"]]
+    frame = curve.with_columns(pl.Series("record_id", ids, dtype=pl.String), path=pl.lit(path))
+    return judge(frame, [], loss=pl.col("loss"), heldout_loss=pl.col("heldout_loss"))

@@ -35,6 +35,8 @@ FEATURES = (
     "numbers", "numbers_known", "numbers_kept", "mutual_information",
 )  # fmt: skip
 _BANK = 1024
+#: Distinct terms at which an answer counts half.
+_TERMS = 20
 _BATCH, _EPOCHS, _RATE, _DROPOUT = 512, 8, 4e-3, 0.1
 _NEAR = 10
 _BLOCK = 4_096
@@ -96,7 +98,9 @@ class MatchModel:
     def encode(self, texts: pl.Series) -> Encoded:
         return encode(self.encoder, texts)
 
-    def probability(self, prompts: Encoded, answers: Encoded, folds: Rows, information: np.ndarray | None = None) -> np.ndarray:
+    def probability(
+        self, prompts: Encoded, answers: Encoded, folds: Rows, information: np.ndarray | None = None
+    ) -> np.ndarray:
         """Probability in 0–1 that each answer belongs to its prompt, float64 [n]; 0.5 where it cannot be told.
 
         `information` is what the language model gains from the prompt, nats a token (null or NaN counts
@@ -146,17 +150,26 @@ def encode(encoder: Lsa, texts: pl.Series) -> Encoded:
         terms.append(weighted)
         vectors.append(normalise(weighted @ encoder.components))
     numbers = texts.fill_null("").str.extract_all(r"\d+(?:\.\d+)?").list.unique()
-    stacked = sparse.vstack(terms, format="csr") if terms else sparse.csr_matrix((0, len(encoder.buckets)), dtype=np.float32)
+    stacked = (
+        sparse.vstack(terms, format="csr")
+        if terms
+        else sparse.csr_matrix((0, len(encoder.buckets)), dtype=np.float32)
+    )
     return Encoded(np.concatenate(vectors), stacked, numbers)
 
 
 def pair_features(
-    towers: Sequence[Towers], prompts: Encoded, answers: Encoded, folds: Rows, information: np.ndarray | None = None
+    towers: Sequence[Towers],
+    prompts: Encoded,
+    answers: Encoded,
+    folds: Rows,
+    information: np.ndarray | None = None,
 ) -> np.ndarray:
     """Features of pairs, float64 [n, features], each by the towers of its fold.
 
-    The features of words and vectors are weighed by how much the answer tells at all: an answer that
-    half of the pool has (A, yes, positive) could belong to any prompt, so for it they fade to nought.
+    The features of words and vectors are weighed by how much the answer tells at all: one that half of
+    the pool has (A, yes, positive), or one of a word or two, could belong to any prompt, so for it they
+    fade to nought.
     """
     n = len(folds)
     features = np.zeros((n, len(FEATURES)))
@@ -165,6 +178,8 @@ def pair_features(
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
             features[part, :3] = _tower_features(tower, prompts.vectors[part], answers.vectors[part])
+    terms = np.diff(answers.terms.indptr)
+    features[:, 0] *= terms / (terms + _TERMS)
     features[:, 3] = np.einsum("ij,ij->i", prompts.vectors, answers.vectors)
     features[:, 4] = np.asarray(prompts.terms.multiply(answers.terms).sum(axis=1)).ravel()
     features[:, 5] = np.log(features[:, 4] + 0.01) - np.log(0.01)
@@ -184,7 +199,7 @@ def _tower_features(tower: Towers, prompts: np.ndarray, answers: np.ndarray) -> 
     among_prompts = _log_mean_exp(tower.scale * (right @ tower.prompt_bank.T))
     alike = np.exp(20 * (np.clip(answers @ tower.plain_bank.T, -1, 1) - 1)).mean(axis=1)
     known = np.any(answers != 0, axis=1) & np.any(prompts != 0, axis=1)
-    tells = np.clip(-np.log(alike + 1 / len(tower.plain_bank)) / np.log(len(tower.plain_bank)), 0, 1) ** 2
+    tells = np.clip(-np.log(alike + 1 / len(tower.plain_bank)) / np.log(len(tower.plain_bank)), 0, 1)
     return np.stack([tells * known, own - among_answers, own - among_prompts], axis=1)
 
 
@@ -237,7 +252,9 @@ def shuffled_partners(prompts: np.ndarray, answers: pl.Series, seed: int) -> np.
     return partners
 
 
-def fit_towers(prompts: Encoded, answers: Encoded, folds: Rows, n_folds: int, seed: int) -> tuple[Towers, ...]:
+def fit_towers(
+    prompts: Encoded, answers: Encoded, folds: Rows, n_folds: int, seed: int
+) -> tuple[Towers, ...]:
     """Towers of each fold, learned from the true pairs of the other folds."""
     towers = []
     for fold in progress.track(range(n_folds), "match model"):
@@ -261,7 +278,9 @@ def _fit_tower(prompts: np.ndarray, answers: np.ndarray, seed: int) -> Towers:
     log_scale = torch.tensor(2.5, requires_grad=True)
     batch = min(_BATCH, n)
     steps = max(1, n // batch) * _EPOCHS
-    optimiser = torch.optim.AdamW([{"params": maps, "weight_decay": 1e-4}, {"params": [log_scale], "weight_decay": 0.0}], lr=_RATE)
+    optimiser = torch.optim.AdamW(
+        [{"params": maps, "weight_decay": 1e-4}, {"params": [log_scale], "weight_decay": 0.0}], lr=_RATE
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=steps, pct_start=0.1)
     sides = [torch.from_numpy(np.ascontiguousarray(side)) for side in (prompts, answers)]
     for step in range(steps):
@@ -283,7 +302,14 @@ def _fit_tower(prompts: np.ndarray, answers: np.ndarray, seed: int) -> Towers:
         schedule.step()
     left, right = (turn.detach().numpy() for turn in maps)
     bank = np.sort(np.random.default_rng(seed).permutation(n)[:_BANK])
-    return Towers(left, right, float(log_scale.detach().exp()), normalise(prompts[bank] @ left), normalise(answers[bank] @ right), answers[bank])
+    return Towers(
+        left,
+        right,
+        float(log_scale.detach().exp()),
+        normalise(prompts[bank] @ left),
+        normalise(answers[bank] @ right),
+        answers[bank],
+    )
 
 
 def fit_match(
@@ -300,7 +326,9 @@ def fit_match(
     features, folds = np.concatenate([true, shuffled]), np.concatenate([true_folds, shuffled_folds])
     label = np.concatenate([np.ones(len(true)), np.zeros(len(shuffled))])
     spread = np.maximum(features.std(axis=0), 1e-6)
-    weights = np.stack([_fit_logistic(features / spread, label, folds != fold) for fold in range(len(towers))])
+    weights = np.stack(
+        [_fit_logistic(features / spread, label, folds != fold) for fold in range(len(towers))]
+    )
     score = _linear(features, weights[folds], spread)
     auc = float(roc_auc_score(label, score)) if 0 < label.mean() < 1 else 0.5
     return MatchModel(encoder, towers, weights, spread, auc)

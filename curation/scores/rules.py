@@ -22,9 +22,7 @@ _REFUSAL = (
 )
 _CODE = r"(?s)```.*?(?:```|$)|(?m:^\s*(?:#|//|--).*$)|\"\"\".*?\"\"\"|'{3}.*?'{3}|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|https?://[^\s\p{Han}]+|[\w.+-]+@[\w.-]+"
 #: Signs of code: what identifiers, calls and blocks are made of.
-_CODE_SIGN = (
-    r"[{}\[\]=<>_\\|$#^]|\(\)|::|->|;\s*(?:\n|$)|(?m:^\s*(?:def|return|import|from|if|for|while|class|function|print|var|let|const)\b)|\w\("
-)
+_CODE_SIGN = r"[{}\[\]=<>_\\|$#^]|\(\)|::|->|;\s*(?:\n|$)|(?m:^\s*(?:def|return|import|from|if|for|while|class|function|print|var|let|const)\b)|\w\("
 _WORD = r"[A-Za-z\u00C0-\u024F]{2,}"
 #: Three words in a row, not all of them names: Latin prose.
 _PROSE = r"(?:[A-Za-z\u00C0-\u024F][a-z\u00C0-\u024F'’]*[,;:]?[ \n]){2,}[a-z\u00C0-\u024F'’]+"
@@ -59,15 +57,22 @@ def language_mismatch(prompts: pl.Series, answers: pl.Series) -> pl.Series:
     holds prose in that script, may be answered in it.
     """
     prompt, answer = _scripts(prompts, "prompt_"), _scripts(answers, "answer_")
-    frame = pl.concat([prompt, answer, pl.DataFrame({"asked": prompts.fill_null("").str.contains(_NAMES_A_LANGUAGE)})], how="horizontal")
+    frame = pl.concat(
+        [prompt, answer, pl.DataFrame({"asked": prompts.fill_null("").str.contains(_NAMES_A_LANGUAGE)})],
+        how="horizontal",
+    )
     few = 0.15 * pl.col("prompt_words")
     known = {"latin": pl.col("prompt_terms") >= few.clip(3)}  # one or two Latin words are a name
     known |= {name: pl.col(f"prompt_{name}") >= few.clip(1) for name in _SCRIPTS}
-    foreign = pl.sum_horizontal(pl.when(is_known).then(0.0).otherwise(f"answer_{name}") for name, is_known in known.items())
+    foreign = pl.sum_horizontal(
+        pl.when(is_known).then(0.0).otherwise(f"answer_{name}") for name, is_known in known.items()
+    )
     written = pl.col("answer_words").clip(1)
     sure = (foreign / 8).clip(0, 1)
     return frame.select(
-        language_mismatch=pl.when(pl.col("asked") | (pl.col("prompt_words") < 1)).then(0.0).otherwise((foreign / written).clip(0, 1) * sure)
+        language_mismatch=pl.when(pl.col("asked") | (pl.col("prompt_words") < 1))
+        .then(0.0)
+        .otherwise((foreign / written).clip(0, 1) * sure)
     ).to_series()
 
 
@@ -77,12 +82,23 @@ def _scripts(texts: pl.Series, prefix: str) -> pl.DataFrame:
     column = pl.col("plain")
     signs = column.str.count_matches(_CODE_SIGN).cast(pl.Float64)
     latin = column.str.count_matches(_WORD).cast(pl.Float64)
-    prose = column.str.extract_all(_PROSE).list.join(" ").str.count_matches(r"[A-Za-z\u00C0-\u024F'’]+").cast(pl.Float64)
-    counts = {name: column.str.count_matches(pattern).cast(pl.Float64) / 1.5 for name, pattern in _SCRIPTS.items()}
+    prose = (
+        column.str.extract_all(_PROSE)
+        .list.join(" ")
+        .str.count_matches(r"[A-Za-z\u00C0-\u024F'’]+")
+        .cast(pl.Float64)
+    )
+    counts = {
+        name: column.str.count_matches(pattern).cast(pl.Float64) / 1.5 for name, pattern in _SCRIPTS.items()
+    }
     counts["greek"] = counts["greek"] / 4  # mostly symbols
     return (
         pl.DataFrame({"plain": plain})
-        .select(latin=pl.when(signs > 0.2 * latin).then(0.0).otherwise(prose + _TERM * (latin - prose).clip(0)), terms=latin, **counts)
+        .select(
+            latin=pl.when(signs > 0.2 * latin).then(0.0).otherwise(prose + _TERM * (latin - prose).clip(0)),
+            terms=latin,
+            **counts,
+        )
         .with_columns(words=pl.sum_horizontal("terms", *_SCRIPTS))
         .rename(lambda name: prefix + name)
     )
@@ -104,17 +120,18 @@ def features(prompts: pl.Series, answers: pl.Series) -> pl.DataFrame:
         1 where the answer refuses or speaks of itself as a machine.
     echo
         1 where the answer says the prompt over again.
-    numbers_kept
-        Share of the prompt's numbers that the answer holds, and `numbers_known` the share of the answer's
-        numbers that the prompt holds; 0 where there are none.
-    distinct
-        Distinct characters over the square root of all of the answer (type-token ratio of Guiraud).
+    unpunctuated
+        Share of the answer in runs of 30 and more Han characters without a mark or a break.
+    spam
+        Of the answer, as `text.spam_score` defines it.
     """
-    frame = pl.DataFrame({"prompt": prompts.cast(pl.String).fill_null(""), "answer": answers.cast(pl.String).fill_null("")})
+    frame = pl.DataFrame(
+        {"prompt": prompts.cast(pl.String).fill_null(""), "answer": answers.cast(pl.String).fill_null("")}
+    )
     prompt, answer = pl.col("prompt"), pl.col("answer")
-    flat_prompt, flat_answer = (column.str.replace_all(r"[^\p{L}\p{N}]", "").str.to_lowercase() for column in (prompt, answer))
-    numbers_asked, numbers_told = (column.str.extract_all(r"\d+(?:\.\d+)?").list.unique() for column in (prompt, answer))
-    shared = numbers_asked.list.set_intersection(numbers_told).list.len()
+    flat_prompt, flat_answer = (
+        column.str.replace_all(r"[^\p{L}\p{N}]", "").str.to_lowercase() for column in (prompt, answer)
+    )
     measured = frame.select(
         prompt_chars=text.n_chars(prompt),
         answer_chars=text.n_chars(answer),
@@ -124,9 +141,8 @@ def features(prompts: pl.Series, answers: pl.Series) -> pl.DataFrame:
         language_mismatch=pl.lit(language_mismatch(frame["prompt"], frame["answer"])),
         refusal=answer.str.contains(_REFUSAL),
         echo=(flat_answer.str.len_chars() >= 4) & (flat_answer.str.starts_with(flat_prompt) | (flat_answer == flat_prompt)) & (flat_prompt != ""),
-        numbers_kept=shared / numbers_asked.list.len().clip(1),
-        numbers_known=shared / numbers_told.list.len().clip(1),
-        distinct=answer.str.replace_all(r"\s", "").str.split("").list.n_unique() / answer.str.len_chars().clip(1).sqrt(),
+        unpunctuated=answer.str.extract_all(r"\p{Han}{30,}").list.join("").str.len_chars() / answer.str.len_chars().clip(1),
+        spam=text.spam_score(answer),
     )  # fmt: skip
     return measured.cast(pl.Float64)
 
@@ -139,14 +155,19 @@ def endings(answers: pl.Series) -> pl.DataFrame:
     whether the other lines end alike, and whether brackets, quotes or code were left open.
     """
     answer = pl.col("answer").str.strip_chars_end()
-    lines = answer.str.split("\n").list.eval(pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != ""))
+    lines = answer.str.split("\n").list.eval(
+        pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != "")
+    )
     last = lines.list.last().fill_null("")
     earlier = lines.list.head(pl.max_horizontal(lines.list.len().cast(pl.Int64) - 1, pl.lit(0)))
     body = answer.str.head(pl.max_horizontal(answer.str.len_chars().cast(pl.Int64) - 1, pl.lit(0)))
     closed = answer.str.contains(f"[{FINAL}]$")
     stops = body.str.count_matches(r"[。！？!?]|[.;；](?:\s|$)").cast(pl.Float64)
     opened = pl.sum_horizontal(
-        (answer.str.count_matches(_escape(o)).cast(pl.Int64) - answer.str.count_matches(_escape(c)).cast(pl.Int64)).clip(0, 2)
+        (
+            answer.str.count_matches(_escape(o)).cast(pl.Int64)
+            - answer.str.count_matches(_escape(c)).cast(pl.Int64)
+        ).clip(0, 2)
         for o, c in zip(_OPENING, _CLOSING, strict=True)
     )
     item = r"^(?:[-*•·]|\d+[.、)）]|[（(]?[一二三四五六七八九十\d]+[)）、])"

@@ -1,0 +1,115 @@
+"""The documents nearest to the seeds, and the keywords they hold.
+
+Belongs here: the top-k of each seed, keyword hits, and the verdict that puts both together with the
+classifier's. Does not belong here: the classifier (`domain.classifier`) or encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from curation import vectors
+from curation.records import digest
+from curation.settings import ClassifierSettings, RecallSettings
+from curation.verdicts import Rule, judge
+
+
+def nearest_documents(
+    seed_ids: Sequence[str],
+    seed_vectors: np.ndarray,
+    doc_ids: Sequence[str],
+    doc_vectors: np.ndarray,
+    settings: RecallSettings,
+) -> pl.DataFrame:
+    """For each seed its `per_seed` most similar documents, exactly.
+
+    Parameters
+    ----------
+    seed_vectors, doc_vectors
+        Unit vectors, float32 [s, d] and [n, d].
+
+    Returns
+    -------
+    Rows of the table `nearest_docs` but for run_id, by seed and rank. Documents below
+    `min_similarity` are dropped; a seed without any document has one dropped row.
+    """
+    seed_ids, doc_ids = list(seed_ids), list(doc_ids)
+    similarity, index = vectors.top_k(seed_vectors, doc_vectors, settings.per_seed)
+    seeds = np.repeat(np.arange(len(seed_ids)), similarity.shape[1]) if len(seed_ids) else np.empty(0, int)
+    found = pl.DataFrame(
+        {
+            "seed_id": pl.Series([seed_ids[place] for place in seeds], dtype=pl.String),
+            "doc_id": pl.Series([doc_ids[place] if place >= 0 else None for place in index.ravel()], dtype=pl.String),
+            "rank": pl.Series(np.tile(np.arange(1, similarity.shape[1] + 1), len(seed_ids)), dtype=pl.UInt32),
+            "similarity": pl.Series(similarity.ravel().astype(np.float64)),
+        }
+    ).filter(pl.col("doc_id").is_not_null() | (pl.col("rank") == 1))
+    ids = [digest("nearest", seed, doc or "") for seed, doc in found.select("seed_id", "doc_id").iter_rows()]
+    found = found.with_columns(
+        pl.Series("record_id", ids, dtype=pl.String),
+        pl.concat_list("seed_id").alias("parents"),
+        similarity=pl.when(pl.col("doc_id").is_not_null()).then("similarity"),
+    )
+    far = pl.col("doc_id").is_null() | (pl.col("similarity") < settings.min_similarity)
+    measured = {"similarity": pl.col("similarity"), "rank": pl.col("rank"), "seed_id": pl.col("seed_id"), "doc_id": pl.col("doc_id")}
+    return judge(found, [Rule("not_recalled", far, measured, {"min_similarity": settings.min_similarity})])
+
+
+def keyword_hits(docs: pl.DataFrame, terms: Sequence[str]) -> pl.DataFrame:
+    """The terms that each document holds: record_id and `keywords`, distinct, in order of the text.
+
+    `docs` has record_id and text. Longer terms win over shorter ones that begin at the same place.
+    """
+    if not terms:
+        return docs.select("record_id", keywords=pl.lit([], dtype=pl.List(pl.String)))
+    hits = pl.col("text").str.extract_many(list(terms), ascii_case_insensitive=True, leftmost=True)
+    return docs.select("record_id", keywords=hits.list.unique(maintain_order=True))
+
+
+def judge_recall(
+    docs: pl.DataFrame,
+    probability: pl.DataFrame,
+    nearest: pl.DataFrame,
+    hits: pl.DataFrame,
+    reviewed: pl.DataFrame,
+    settings: ClassifierSettings,
+) -> pl.DataFrame:
+    """Judge every document: recalled by a seed, by the classifier, or not.
+
+    Parameters
+    ----------
+    docs
+        record_id, source, shard of every unique document.
+    probability
+        record_id and probability by the domain classifier.
+    nearest
+        The kept rows of `nearest_documents`.
+    hits
+        record_id and keywords.
+    reviewed
+        record_id, decision and reviewer: what a person accepted is recalled in any case.
+    """
+    best = (
+        nearest.sort("similarity", "seed_id", descending=[True, False])
+        .unique("doc_id", keep="first", maintain_order=True)
+        .select("seed_id", "rank", "similarity", record_id="doc_id")
+    )
+    accepted = reviewed.filter(pl.col("decision") == "accept").select("record_id", accepted_by="reviewer")
+    joined = (
+        docs.select("record_id", "source", "shard")
+        .join(probability, on="record_id", how="left", maintain_order="left")
+        .join(best, on="record_id", how="left", maintain_order="left")
+        .join(hits, on="record_id", how="left", maintain_order="left")
+        .join(accepted, on="record_id", how="left", maintain_order="left")
+        .with_columns(pl.col("probability").fill_null(0.0))
+    )
+    by_seed, by_model = pl.col("seed_id").is_not_null(), pl.col("probability") >= settings.threshold
+    by_person = pl.col("accepted_by").is_not_null()
+    joined = joined.with_columns(
+        channel=pl.when(by_seed & by_model).then(pl.lit("both")).when(by_seed).then(pl.lit("seed")).when(by_model).then(pl.lit("classifier")).when(by_person).then(pl.lit("reviewer"))
+    )
+    measured = {name: pl.col(name) for name in ("probability", "seed_id", "rank", "similarity", "channel", "keywords", "accepted_by")}
+    return judge(joined, [Rule("not_recalled", ~(by_seed | by_model | by_person), measured, {"threshold": settings.threshold})])

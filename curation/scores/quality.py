@@ -1,0 +1,496 @@
+"""The quality of samples: models that learn it from the pool itself, and the verdict on their scores.
+
+Belongs here: training on made-up defects and on reviews, scoring a shard, the verdicts.
+Does not belong here: the single measures (`scores.rules`, `scores.mismatch`, `scores.truncation`,
+`scores.language_model`), how defects are made (`scores.made_up`) or where a limit lies
+(`scores.limits`).
+
+Every model is cross-fitted. The fold of a sample is a hash of its record_id, so that a shard can be
+scored with nothing but the artefact, each sample by the models that did not learn from it.
+
+The combined quality is a logistic model with signs held fixed: it never falls when the answer matches
+its prompt better, and never rises with truncation, repetition, garbled text, mark-up, a foreign script,
+advertising, missing marks, refusals, echoes or the language model's surprise; a longer answer is never
+worse. Its rank within the pool is what is reported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from blake3 import blake3
+
+from curation import progress
+from curation.lsa import Lsa
+from curation.pool.samples import conversation
+from curation.records import digest
+from curation.scores import mismatch, rules, truncation
+from curation.scores.limits import Limit, estimate_limit
+from curation.scores.made_up import SWAPS, made_up_defects
+from curation.settings import ScoreSettings
+from curation.verdicts import Rule, judge
+
+#: Measures answers to prompts: columns loss_conditional, loss_alone, ppl (as `language_model.score_answers`).
+Predict = Callable[[pl.Series, pl.Series], pl.DataFrame]
+#: The scores that have a limit, the made-up defect that shows in each, and the reason to drop.
+LIMITED = {
+    "mismatch": ("swap", "answer_mismatch"),
+    "truncation": ("cut", "truncated"),
+    "repetition": ("repeat", "repetition"),
+    "garble": ("garble", "mojibake"),
+    "markup": ("wrap", "boilerplate"),
+    "language_mismatch": ("foreign", "wrong_language"),
+}
+#: Features of the combined quality; all but the last count against a sample.
+FEATURES = (
+    "mismatch", "truncation", "repetition", "garble", "markup", "language_mismatch", "spam", "unpunctuated",
+    "refusal", "echo", "surprise", "length",
+)  # fmt: skip
+LANGUAGE_MODEL = ("loss_conditional", "loss_alone", "ppl", "ifd", "ifd_ppl", "entropy")
+_LOSSES = dict.fromkeys(("loss_conditional", "loss_alone", "ppl"), pl.Float64)
+_QUANTILES = np.linspace(0, 1, 1001)
+#: A person's decision weighs as much as so many examples.
+_REVIEW_WEIGHT = 5.0
+
+
+@dataclass(frozen=True)
+class QualityModel:
+    """All that scoring a shard needs.
+
+    Attributes
+    ----------
+    match, truncation
+        The models of mismatch and truncation.
+    weights
+        Float64 [folds, features + 1] of the combined quality, for `FEATURES` divided by `spread`
+        [features]; the last column is the intercept.
+    surprise
+        The language model's usual loss, which takes the place of an unknown one.
+    ranks
+        Quantiles of the combined quality in the pool, [1001].
+    limits
+        By score, the names of `LIMITED` and `ppl`.
+    auc
+        Sound samples against made-up defects, cross-fitted, of the combined quality.
+    trained_on
+        Sound samples learned from.
+    """
+
+    match: mismatch.MatchModel
+    truncation: truncation.TruncationModel
+    weights: np.ndarray
+    spread: np.ndarray
+    surprise: float
+    ranks: np.ndarray
+    limits: dict[str, Limit]
+    auc: float
+    trained_on: int
+
+    @property
+    def folds(self) -> int:
+        return len(self.weights)
+
+    def save(self, folder: Path) -> None:
+        """Write the models into the folder, as npz and json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.match.save(folder)
+        self.truncation.save(folder)
+        np.savez(folder / "quality.npz", weights=self.weights, spread=self.spread, ranks=self.ranks)
+        about = {name: getattr(self, name) for name in ("surprise", "auc", "trained_on")}
+        about["limits"] = {name: asdict(limit) for name, limit in self.limits.items()}
+        (folder / "quality.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> QualityModel:
+        """Read what `save` wrote."""
+        about = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+        about["limits"] = {name: Limit(**limit) for name, limit in about["limits"].items()}
+        with np.load(folder / "quality.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("weights", "spread", "ranks")}
+        match, ending = mismatch.MatchModel.load(folder), truncation.TruncationModel.load(folder)
+        return cls(match=match, truncation=ending, **arrays, **about)
+
+    def rows(self, path: str | None = None) -> pl.DataFrame:
+        """The models as rows of the table `quality_model`, but for `run_id`: mean weights over the folds."""
+        parts = [
+            ("quality", FEATURES, self.weights, self.auc),
+            ("mismatch", mismatch.FEATURES, self.match.weights, self.match.auc),
+            ("truncation", truncation.feature_names(), self.truncation.weights, self.truncation.auc),
+        ]
+        rows = [
+            (digest("quality_model", model, feature), model, feature, float(weight), auc)
+            for model, names, weights, auc in parts
+            for feature, weight in zip(
+                names, weights.mean(axis=0), strict=False
+            )  # without intercept and hashed ones
+        ]
+        frame = pl.DataFrame(rows, schema=["record_id", "model", "feature", "weight", "auc"], orient="row")
+        about = frame.with_columns(
+            trained_on=pl.lit(self.trained_on, dtype=pl.UInt32), path=pl.lit(path, dtype=pl.String)
+        )
+        return judge(about, [], auc=pl.col("auc"), folds=self.folds)
+
+
+def folds_of(record_ids: pl.Series, n_folds: int) -> np.ndarray:
+    """Fold of each record, int64 [n]: a hash of its id, the same in every run."""
+    hashes = [int.from_bytes(blake3(name.encode()).digest(length=4), "big") for name in record_ids]
+    return np.array(hashes, dtype=np.int64) % n_folds
+
+
+# -- scores -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Samples as the models see them; `losses` has the columns of the language model, null if unknown."""
+
+    seen: pl.DataFrame
+    answers: pl.Series
+    prompt: mismatch.Encoded
+    answer: mismatch.Encoded
+    folds: np.ndarray
+    losses: pl.DataFrame
+
+    def take(self, rows: np.ndarray) -> _Batch:
+        return _Batch(
+            self.seen[rows],
+            self.answers.gather(rows),
+            self.prompt.take(rows),
+            self.answer.take(rows),
+            self.folds[rows],
+            self.losses[rows],
+        )
+
+    @property
+    def information(self) -> np.ndarray:
+        """What the prompt tells about the answer, nats a token (pointwise mutual information); NaN if unknown."""
+        gain = self.losses["loss_alone"] - self.losses["loss_conditional"]
+        return gain.fill_null(np.nan).to_numpy()
+
+    def pair_features(self, towers: tuple[mismatch.Towers, ...]) -> np.ndarray:
+        return mismatch.pair_features(towers, self.prompt, self.answer, self.folds, self.information)
+
+
+def _single_scores(
+    match: mismatch.MatchModel, ending: truncation.TruncationModel, batch: _Batch
+) -> pl.DataFrame:
+    """The columns `FEATURES`, and match."""
+    probability = match.probability(batch.prompt, batch.answer, batch.folds, batch.information)
+    return batch.seen.with_columns(
+        match=probability,
+        mismatch=1 - probability,
+        truncation=ending.probability(batch.answers, batch.folds),
+        surprise=batch.losses["loss_conditional"],
+        length=pl.col("answer_chars").clip(1, 600).log(),
+    ).select("match", *FEATURES)
+
+
+def _design(scores: pl.DataFrame, surprise: float) -> np.ndarray:
+    """The features of the combined quality, float64 [n, features]; probabilities as log-odds."""
+    odds = {
+        name: (pl.col(name).clip(0.001, 0.999) / (1 - pl.col(name).clip(0.001, 0.999))).log()
+        for name in ("mismatch", "truncation")
+    }
+    return (
+        scores.select(FEATURES)
+        .with_columns(surprise=pl.col("surprise").fill_nan(None).fill_null(surprise), **odds)
+        .to_numpy()
+    )
+
+
+def _combined(weights: np.ndarray, design: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Log-odds of being sound, float64 [n], each row by the weights of its fold."""
+    chosen = weights[folds]
+    logit: np.ndarray = np.einsum("ij,ij->i", design, chosen[:, :-1]) + chosen[:, -1]
+    return logit
+
+
+def _texts(pool: pl.DataFrame) -> pl.DataFrame:
+    """record_id, prompt and answer, and raw_prompt and raw_answer as they came in."""
+    raw = conversation(pool["messages"]) if "messages" in pool.columns else pool
+    frame = pool.select("record_id", pl.col("prompt", "answer").fill_null(""))
+    return frame.with_columns(raw_prompt=raw["prompt"].fill_null(""), raw_answer=raw["answer"].fill_null(""))
+
+
+def _losses(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
+    """The columns of the language model that the models use; null where they were not measured."""
+    columns = {
+        name: frame[name] if name in frame.columns else pl.repeat(None, rows, eager=True) for name in _LOSSES
+    }
+    return pl.DataFrame(columns).cast(pl.Float64)
+
+
+# -- training -----------------------------------------------------------------------------------
+
+
+def train_quality(
+    pool: pl.DataFrame,
+    decisions: pl.DataFrame,
+    settings: ScoreSettings,
+    seed: int,
+    predict: Predict | None = None,
+) -> QualityModel:
+    """Learn what a sound sample of this pool looks like.
+
+    Parameters
+    ----------
+    pool
+        The pool's kept samples: record_id, prompt, answer, and messages (the texts as they came in;
+        without it prompt and answer are taken).
+    decisions
+        A person's decisions: target (a record_id) and decision; accept and reject count, others do not.
+    settings
+        At most `train_rows` samples, a seeded choice, are learned from.
+    predict
+        The language model, if there is one: measures answers that it has not seen to these prompts.
+
+    Notes
+    -----
+    Sound is what shows no defect to the fixed rules and what nobody rejected. Some of it is not: the
+    limits allow for that (see `limits.estimate_limit`).
+    """
+    frame = _sample(_reviewed(_texts(pool), decisions), settings.train_rows, seed)
+    folds = folds_of(frame["record_id"], settings.folds)
+    encoder = Lsa.fit(pl.concat([frame["prompt"], frame["answer"]]), mismatch.ENCODER, seed)
+    seen = rules.features(frame["raw_prompt"], frame["raw_answer"])
+    prompt, answer = (mismatch.encode(encoder, frame[name]) for name in ("prompt", "answer"))
+    known = _Batch(seen, frame["answer"], prompt, answer, folds, _losses(frame, frame.height))
+    sound = np.flatnonzero(_believed_sound(seen, frame["reviewed"]))
+
+    towers = mismatch.fit_towers(prompt.take(sound), answer.take(sound), folds[sound], settings.folds, seed)
+    ending = truncation.fit_truncation(frame["answer"].gather(sound), folds[sound], settings.folds, seed)
+    examples, spoilt, kinds = _examples(frame, known, sound, encoder, settings, seed, predict)
+    swapped = spoilt.take(np.flatnonzero(kinds == "swap"))
+    match = mismatch.fit_match(
+        encoder,
+        towers,
+        examples.pair_features(towers),
+        examples.folds,
+        swapped.pair_features(towers),
+        swapped.folds,
+    )
+    model = QualityModel(
+        match,
+        ending,
+        np.zeros((settings.folds, len(FEATURES) + 1)),
+        np.ones(len(FEATURES)),
+        0.0,
+        _QUANTILES,
+        {},
+        0.5,
+        len(sound),
+    )
+    return _combine(model, known, examples, spoilt, kinds, frame["reviewed"], settings)
+
+
+def _reviewed(frame: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
+    """With `reviewed`: 1 accepted, 0 rejected, else null."""
+    verdicts = (
+        decisions.filter(pl.col("decision").is_in(["accept", "reject"]))
+        .unique("target", keep="last", maintain_order=True)
+        .select(
+            record_id=pl.col("target").cast(pl.String),
+            reviewed=(pl.col("decision") == "accept").cast(pl.Float64),
+        )
+    )
+    return frame.join(verdicts, on="record_id", how="left", maintain_order="left")
+
+
+def _sample(frame: pl.DataFrame, rows: int, seed: int) -> pl.DataFrame:
+    """All reviewed rows and, of the others, a seeded choice that does not depend on their order."""
+    order = pl.Series("order", [digest(str(seed), name) for name in frame["record_id"]], dtype=pl.String)
+    ranked = frame.with_columns(order).sort(pl.col("reviewed").is_null(), "order").head(rows)
+    return ranked.sort("record_id").drop("order")
+
+
+def _believed_sound(seen: pl.DataFrame, reviewed: pl.Series) -> np.ndarray:
+    """Rows that show no defect to the fixed rules, unless a person decided, Boolean [n]."""
+    clean = pl.all_horizontal(
+        pl.col("repetition") < 0.25, pl.col("garble") < 0.02, pl.col("markup") < 0.2, pl.col("spam") < 0.3,
+        pl.col("language_mismatch") < 0.3, pl.col("refusal") == 0, pl.col("echo") == 0, pl.col("answer_chars") > 0,
+    )  # fmt: skip
+    rows = seen.with_columns(reviewed).select(
+        pl.when(reviewed.is_null()).then(clean).otherwise(pl.col("reviewed") == 1)
+    )
+    return rows.to_series().to_numpy()
+
+
+def _examples(
+    frame: pl.DataFrame,
+    known: _Batch,
+    sound: np.ndarray,
+    encoder: Lsa,
+    settings: ScoreSettings,
+    seed: int,
+    predict: Predict | None,
+) -> tuple[_Batch, _Batch, np.ndarray]:
+    """Sound samples, spoilt copies of sound samples, and the kind of each of these."""
+    rows = np.sort(np.random.default_rng(seed + 1).permutation(sound)[: SWAPS * settings.made_up])
+    prompts, answers = frame["prompt"].gather(sound), frame["answer"].gather(sound)
+    made = made_up_defects(prompts, answers, known.prompt.vectors[sound], settings.made_up, seed)
+    of = sound[made["row"].to_numpy()]
+    asked = pl.concat([frame["prompt"].gather(rows), frame["prompt"].gather(of)])
+    told = pl.concat([frame["answer"].gather(rows), made["answer"]])
+    losses = _losses(predict(asked, told) if predict else pl.DataFrame(), len(asked))
+    examples = replace(known.take(rows), losses=losses.head(len(rows)))
+    seen = rules.features(frame["prompt"].gather(of), made["answer"])
+    encoded = mismatch.encode(encoder, made["answer"])
+    spoilt = _Batch(
+        seen, made["answer"], known.prompt.take(of), encoded, known.folds[of], losses.tail(len(of))
+    )
+    return examples, spoilt, made["kind"].to_numpy()
+
+
+def _combine(
+    model: QualityModel,
+    known: _Batch,
+    examples: _Batch,
+    spoilt: _Batch,
+    kinds: np.ndarray,
+    reviewed: pl.Series,
+    settings: ScoreSettings,
+) -> QualityModel:
+    """The combined quality, its ranks and the limits, from the single scores of all that was measured."""
+    from sklearn.metrics import roc_auc_score
+
+    scores, sound, defective = (
+        _single_scores(model.match, model.truncation, batch) for batch in (known, examples, spoilt)
+    )
+    decided = np.flatnonzero(reviewed.is_not_null().to_numpy())
+    label = np.concatenate(
+        [np.ones(sound.height), np.zeros(defective.height), reviewed.gather(decided).to_numpy()]
+    )
+    weight = np.concatenate([np.ones(sound.height), np.full(defective.height, sound.height / max(1, defective.height)), np.full(len(decided), _REVIEW_WEIGHT)])  # fmt: skip
+    folds = np.concatenate([examples.folds, spoilt.folds, known.folds[decided]])
+    usual = sound["surprise"].fill_nan(None).mean()
+    surprise = float(usual) if isinstance(usual, float) else 0.0
+    design = _design(pl.concat([sound, defective, scores[decided]]), surprise)
+    spread = np.maximum(design.std(axis=0), 1e-6) if len(design) else model.spread
+    weights = np.stack([
+        _fit_monotone(design / spread, label, weight, folds != fold)
+        for fold in progress.track(range(settings.folds), "quality model")
+    ])  # fmt: skip
+    n_made = sound.height + defective.height
+    combined = _combined(weights, (design / spread)[:n_made], folds[:n_made])
+    everything = _combined(weights, _design(scores, surprise) / spread, known.folds)
+    return replace(
+        model,
+        weights=weights,
+        spread=spread,
+        surprise=surprise,
+        ranks=np.quantile(everything, _QUANTILES) if len(everything) else model.ranks,
+        limits=_limits(scores, defective, kinds, examples.losses["ppl"].drop_nulls(), settings),
+        auc=float(roc_auc_score(label[:n_made], combined)) if sound.height and defective.height else 0.5,
+    )
+
+
+def _limits(
+    pool: pl.DataFrame, defective: pl.DataFrame, kinds: np.ndarray, ppl: pl.Series, settings: ScoreSettings
+) -> dict[str, Limit]:
+    limits = {
+        name: estimate_limit(
+            pool[name].to_numpy(), defective[name].to_numpy()[kinds == kind], settings.false_positive_rate
+        )
+        for name, (kind, _) in LIMITED.items()
+    }
+    if len(ppl):
+        limits["ppl"] = Limit(
+            float(np.quantile(ppl.to_numpy(), settings.max_ppl_quantile)),
+            0.0,
+            1 - settings.max_ppl_quantile,
+            0.0,
+        )
+    return limits
+
+
+def _fit_monotone(
+    features: np.ndarray, label: np.ndarray, weight: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Logistic regression with L2; no weight above 0 but that of the last feature, which is not below.
+
+    Returns the weights and the intercept, float64 [features + 1]; nought where there is one class only.
+    """
+    from scipy.optimize import minimize
+
+    n_features = features.shape[1]
+    rows = rows if len(np.unique(label[rows])) == 2 else np.ones(len(label), dtype=bool)
+    if len(np.unique(label[rows])) < 2:
+        return np.zeros(n_features + 1)
+    x = np.hstack([features[rows], np.ones((int(rows.sum()), 1))])
+    sign, share = 2 * label[rows] - 1, weight[rows] / weight[rows].sum()
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = sign * (x @ w)
+        penalty = np.append(w[:-1], 0.0) * 1e-3
+        slope = -share * sign / (1 + np.exp(np.clip(margin, -500, 500)))
+        return float(share @ np.logaddexp(0, -margin) + 0.5 * penalty @ w), x.T @ slope + penalty
+
+    bounds = [(None, 0.0)] * (n_features - 1) + [(0.0, None), (None, None)]
+    found: np.ndarray = minimize(loss, np.zeros(n_features + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return found
+
+
+# -- scoring ------------------------------------------------------------------------------------
+
+
+def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
+    """Score samples, each by the models that did not learn from it.
+
+    Parameters
+    ----------
+    samples
+        record_id, shard, prompt, answer, messages, and the columns of the language model where it
+        measured them: loss_conditional, loss_alone, ppl, ifd, ifd_ppl, entropy.
+
+    Returns
+    -------
+    record_id, shard, the columns of the language model (null where there are none), match, truncation,
+    repetition, garble, markup, language_mismatch and quality, all Float64, in the order given.
+    """
+    frame = _texts(samples)
+    seen = rules.features(frame["raw_prompt"], frame["raw_answer"])
+    prompt, answer = (model.match.encode(frame[name]) for name in ("prompt", "answer"))
+    folds = folds_of(frame["record_id"], model.folds)
+    batch = _Batch(seen, frame["answer"], prompt, answer, folds, _losses(samples, samples.height))
+    scores = _single_scores(model.match, model.truncation, batch)
+    combined = _combined(model.weights, _design(scores, model.surprise) / model.spread, folds)
+    measured = [
+        (pl.col(name) if name in samples.columns else pl.lit(None)).cast(pl.Float64).alias(name)
+        for name in LANGUAGE_MODEL
+    ]
+    return samples.select("record_id", "shard", *measured).hstack(
+        scores.select(
+            "match", "truncation", "repetition", "garble", "markup", "language_mismatch",
+            quality=pl.Series(np.interp(combined, model.ranks, _QUANTILES), dtype=pl.Float64),
+        )
+    )  # fmt: skip
+
+
+def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSettings) -> pl.DataFrame:
+    """Judge scored samples (`score_samples`): the columns of the table `scores`, but for `run_id`."""
+    reasons = {name: reason for name, (_, reason) in LIMITED.items()} | {"ppl": "unpredictable"}
+    values = {name: limit.value for name, limit in model.limits.items() if limit.value is not None}
+    limited = [
+        Rule(reason, pl.col(name) >= values[name], {name: pl.col(name)}, {f"max_{name}": values[name]})
+        if name in values
+        else Rule(reason, pl.lit(False), {name: pl.col(name)})
+        for name, reason in reasons.items()
+    ]
+    low = Rule(
+        "below_quality",
+        pl.col("quality") < settings.min_quality,
+        {"quality": pl.col("quality")},
+        {"min_quality": settings.min_quality},
+    )
+    judged = judge(
+        scores.with_columns(mismatch=1 - pl.col("match")),
+        [*limited, low],
+        ifd=pl.col("ifd"),
+        entropy=pl.col("entropy"),
+    )
+    return judged.drop("mismatch")
