@@ -85,8 +85,8 @@ class Towers:
 class MatchModel:
     """The fold models: `towers[k]` and `weights[k]` never saw a sample of fold k.
 
-    `weights` is float64 [folds, features + 1], the last column the intercept, for the features divided by
-    `spread` [features]. `auc` tells true from shuffled pairs, cross-fitted.
+    `weights` is float64 [folds, features] for the features divided by `spread` [features]. There is no
+    intercept: a pair whose features are all nought, of which nothing can be told, gets 0.5. `auc` tells true from shuffled pairs, cross-fitted.
     """
 
     encoder: Lsa
@@ -199,7 +199,7 @@ def _tower_features(tower: Towers, prompts: np.ndarray, answers: np.ndarray) -> 
     among_prompts = _log_mean_exp(tower.scale * (right @ tower.prompt_bank.T))
     alike = np.exp(20 * (np.clip(answers @ tower.plain_bank.T, -1, 1) - 1)).mean(axis=1)
     known = np.any(answers != 0, axis=1) & np.any(prompts != 0, axis=1)
-    tells = np.clip(-np.log(alike + 1 / len(tower.plain_bank)) / np.log(len(tower.plain_bank)), 0, 1)
+    tells = np.clip(-np.log(alike + 1 / len(tower.plain_bank)) / np.log(max(2, len(tower.plain_bank))), 0, 1)
     return np.stack([tells * known, own - among_answers, own - among_prompts], axis=1)
 
 
@@ -273,6 +273,9 @@ def _fit_tower(prompts: np.ndarray, answers: np.ndarray, seed: int) -> Towers:
     from torch.nn import functional
 
     n, dimension = prompts.shape
+    if not n:
+        same, nothing = np.eye(dimension, dtype=np.float32), np.zeros((1, dimension), dtype=np.float32)
+        return Towers(same, same, 1.0, nothing, nothing, nothing)
     generator = torch.Generator().manual_seed(seed)
     maps = [torch.eye(dimension, requires_grad=True) for _ in range(2)]
     log_scale = torch.tensor(2.5, requires_grad=True)
@@ -335,19 +338,20 @@ def fit_match(
 
 
 def _fit_logistic(features: np.ndarray, label: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Weights and intercept; both classes weigh the same. Nought where only one class is there."""
+    """Weights [features]; both classes weigh the same. Nought where only one class is there."""
     from sklearn.linear_model import LogisticRegression
 
     rows = rows if len(np.unique(label[rows])) == 2 else np.ones(len(label), dtype=bool)
     if len(np.unique(label[rows])) < 2:
-        return np.zeros(features.shape[1] + 1)
-    fitted = LogisticRegression(C=1.0, class_weight="balanced", max_iter=500).fit(features[rows], label[rows])
-    return np.append(fitted.coef_[0], fitted.intercept_[0])
+        return np.zeros(features.shape[1])
+    model = LogisticRegression(C=1.0, class_weight="balanced", fit_intercept=False, max_iter=500)
+    weights: np.ndarray = model.fit(features[rows], label[rows]).coef_[0]
+    return weights
 
 
 def _linear(features: np.ndarray, weights: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Log-odds [n] of rows [n, f] with weights [n, f + 1] each."""
-    logit: np.ndarray = np.einsum("ij,ij->i", features / spread, weights[:, :-1]) + weights[:, -1]
+    """Log-odds [n] of rows [n, f] with weights [n, f] each."""
+    logit: np.ndarray = np.einsum("ij,ij->i", features / spread, weights)
     return logit
 
 

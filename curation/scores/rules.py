@@ -44,7 +44,7 @@ _ASKS_FOR_MARKUP = r"(?i)html|xml|css|svg|markup|网页|前端|爬虫"
 #: A prompt that speaks of languages may ask for any of them.
 _NAMES_A_LANGUAGE = (
     r"(?i)翻译|译[成为文作出]|[英日法德俄韩葡拉泰阿意西中汉外][语文](?:版|单词|句|表达|写|回答|翻|造|诗|歌|名|里|中|怎)?|西班牙语|拉丁|罗马字|拼音|字母|双语|多语|语种|"
-    r"translat|english|chinese|mandarin|japanese|korean|french|german|spanish|russian|latin|italian|portuguese|arabic|language|pinyin"
+    r"translat|english|chinese|mandarin|japanese|korean|french|german|spanish|russian|latin|italian|portuguese|arabic|pinyin"
 )  # fmt: skip
 
 
@@ -92,6 +92,9 @@ def _scripts(texts: pl.Series, prefix: str) -> pl.DataFrame:
         name: column.str.count_matches(pattern).cast(pl.Float64) / 1.5 for name, pattern in _SCRIPTS.items()
     }
     counts["greek"] = counts["greek"] / 4  # mostly symbols
+    japanese = counts["kana"] > 0.15 * counts["han"]  # its Han characters are Japanese too
+    counts["kana"] = counts["kana"] + pl.when(japanese).then(counts["han"]).otherwise(0.0)
+    counts["han"] = pl.when(japanese).then(0.0).otherwise(counts["han"])
     return (
         pl.DataFrame({"plain": plain})
         .select(
@@ -161,7 +164,9 @@ def endings(answers: pl.Series) -> pl.DataFrame:
     last = lines.list.last().fill_null("")
     earlier = lines.list.head(pl.max_horizontal(lines.list.len().cast(pl.Int64) - 1, pl.lit(0)))
     body = answer.str.head(pl.max_horizontal(answer.str.len_chars().cast(pl.Int64) - 1, pl.lit(0)))
-    closed = answer.str.contains(f"[{FINAL}]$")
+    item = r"^(?:[-*•·]|\d+[.、)）]|[（(]?[一二三四五六七八九十\d]+[)）、])"
+    bare_item = last.str.contains(item + r"\s*$")
+    closed = answer.str.contains(f"[{FINAL}]$") & ~bare_item
     stops = body.str.count_matches(r"[。！？!?]|[.;；](?:\s|$)").cast(pl.Float64)
     opened = pl.sum_horizontal(
         (
@@ -170,7 +175,6 @@ def endings(answers: pl.Series) -> pl.DataFrame:
         ).clip(0, 2)
         for o, c in zip(_OPENING, _CLOSING, strict=True)
     )
-    item = r"^(?:[-*•·]|\d+[.、)）]|[（(]?[一二三四五六七八九十\d]+[)）、])"
     stopped_before = earlier.list.eval(pl.element().str.contains(f"[{FINAL}]$").cast(pl.Float64)).list.mean()
     usual = earlier.list.eval(pl.element().str.len_chars().cast(pl.Float64)).list.mean()
     n_chars = answer.str.len_chars().cast(pl.Float64)
@@ -189,7 +193,7 @@ def endings(answers: pl.Series) -> pl.DataFrame:
             opening=answer.str.contains(r"[（(「『【《〈“‘\[{]$"),
             left_open=opened.cast(pl.Float64).clip(0, 3),
             code_left_open=(answer.str.count_matches("```") % 2) == 1,
-            bare_item=last.str.contains(item + r"\s*$"),
+            bare_item=bare_item,
             item=last.str.contains(item),
             digit=answer.str.contains(r"\d$"),
             latin=answer.str.contains(r"[A-Za-z]$"),

@@ -111,6 +111,8 @@ def _features(answers: pl.Series) -> Any:
 
     named = sparse.csr_matrix(rules.endings(answers).to_numpy())
     tails = answers.fill_null("").str.strip_chars_end().str.tail(_TAIL)
+    if not len(tails):
+        return sparse.csr_matrix((0, named.shape[1] + _BUCKETS))
     hasher = FeatureHasher(_BUCKETS, input_type="string", alternate_sign=False)
     return sparse.hstack([named, hasher.transform(_tail_terms(tails))], format="csr")
 
