@@ -162,7 +162,10 @@ class ClassifierSettings(Section):
 
     rounds: int = Field(4, ge=1, le=50, description="rounds at most")
     stop_share: Share = Field(0.98, description="stop when this share of what is collected was there before")
-    unlabelled_sample: int = Field(20_000, ge=100, description="general documents taken as unlabelled, at most")
+    unlabelled_sample: int = Field(100_000, ge=100, description="general documents taken as unlabelled, at most")
+    folds: int = Field(2, ge=2, le=20, description="folds of the cross-fitting: a document is judged by a model that did not see it")
+    regularisation: float = Field(1e-3, gt=0, le=10, description="L2 penalty of the logistic regression")
+    style_units: int = Field(50, ge=0, le=1_000, description="most frequent characters and words whose use is taken as the style of a text")
     threshold: Share = Field(0.5, description="probability from which a document is recalled")
     heldout_share: Share = Field(0.2, description="share of reviewed rows held out for measuring")
 

@@ -18,6 +18,8 @@ from curation.verdicts import Rule, judge
 _HTML_TYPES = ("text/html", "application/xhtml+xml")
 #: A line is a header or footer of a site when it stands on so many of its pages and on this share of them.
 _MIN_PAGES, _MIN_SHARE = 5, 0.3
+#: Share of a page's characters that must be left when repeated lines are taken off.
+_MIN_LEFT = 0.3
 _MAX_LINE_BYTES = 600
 
 
@@ -100,34 +102,39 @@ def remove_repeated_lines(pages: pl.DataFrame) -> pl.DataFrame:
     """Take the lines off web pages that their site repeats on many pages.
 
     `pages`: `text`, `source`, `uri`, `is_html`. A site is the host of the URI, or the source where
-    there is none. A line goes that stands on at least 5 pages and 30 % of the pages of its site.
+    there is none; a section is the first folder of the path. A line goes that stands on at least 5
+    pages and 30 % of the pages of its site or of its section. A page that would lose most of its text
+    is left alone: it is a copy of others, which is for the duplicates to judge.
     Returns `text` and `repeated_lines` (UInt32), one row a page; texts that are not pages are kept.
     """
     site = pl.concat_str(
         "source", pl.col("uri").str.extract(r"^\w+://([^/?#]+)").fill_null(""), separator=" "
     )
-    indexed = pages.select("text", "is_html", site=site).with_row_index("page")
-    lines = (
-        indexed.filter("is_html")
-        .with_columns(pl.len().over("site").alias("site_pages"))
-        .filter(pl.col("site_pages") >= _MIN_PAGES)
-        .with_columns(line=pl.col("text").str.split("\n"))
-        .explode("line")
-        .with_columns(key=pl.col("line").str.strip_chars())
-        .with_columns(pages=pl.col("page").n_unique().over("site", "key"))
-        .with_columns(
-            repeated=(pl.col("pages") >= _MIN_PAGES)
-            & (pl.col("pages") >= _MIN_SHARE * pl.col("site_pages"))
-            & (pl.col("key").str.len_bytes().is_between(1, _MAX_LINE_BYTES))
+    section = pl.col("uri").str.extract(r"^\w+://[^/?#]+/([^/?#]+)/").fill_null("")
+    indexed = pages.select("text", "is_html", site=site, section=section).with_row_index("page")
+    lines = indexed.filter("is_html").with_columns(line=pl.col("text").str.split("\n")).explode("line")
+    lines = lines.with_columns(key=pl.col("line").str.strip_chars(), chars=pl.col("line").str.len_chars())
+    often = pl.any_horizontal(_is_repeated("site"), _is_repeated("site", "section"))
+    lines = lines.with_columns(repeated=often & pl.col("key").str.len_bytes().is_between(1, _MAX_LINE_BYTES))
+    shorter = (
+        lines.group_by("page", maintain_order=True)
+        .agg(
+            pl.col("line").filter(~pl.col("repeated")).str.join("\n").alias("left"),
+            pl.col("repeated").sum().cast(pl.UInt32).alias("repeated_lines"),
+            pl.col("chars").filter(~pl.col("repeated")).sum().alias("left_chars"),
+            pl.col("chars").sum().alias("all_chars"),
         )
-    )
-    shorter = lines.group_by("page", maintain_order=True).agg(
-        pl.col("line").filter(~pl.col("repeated")).str.join("\n").alias("left"),
-        pl.col("repeated").sum().cast(pl.UInt32).alias("repeated_lines"),
+        .filter(pl.col("left_chars") >= _MIN_LEFT * pl.col("all_chars"))
     )
     return indexed.join(shorter, on="page", how="left", maintain_order="left").select(
         pl.coalesce("left", "text").alias("text"), pl.col("repeated_lines").fill_null(0)
     )
+
+
+def _is_repeated(*of: str) -> pl.Expr:
+    """Whether a line stands on many of the pages that share `of`."""
+    pages, holding = pl.col("page").n_unique().over(of), pl.col("page").n_unique().over(*of, "key")
+    return (holding >= _MIN_PAGES) & (holding >= _MIN_SHARE * pages)
 
 
 # -- rules --------------------------------------------------------------------------------------

@@ -290,7 +290,21 @@ def _date_of(tree: Any) -> str | None:
     return None
 
 
-def _reading(html: str, url: str, precise: bool) -> list[str]:
+def _unwrap_layout(tree: Any) -> None:
+    """Turn tables that lay out a page into plain blocks, so that the article is no longer one cell.
+
+    A table is layout where a cell of it holds blocks (paragraphs, headings, another table); a table of
+    data holds words and numbers.
+    """
+    for table in list(tree.iter("table")):
+        if table.find(".//td//p") is None and table.find(".//td//table") is None and table.find(".//td//h1") is None:
+            continue
+        for part in list(table.iter("table", "tbody", "thead", "tr", "td", "th")):
+            if next((up for up in part.iterancestors("table")), table) is table or part is table:
+                part.tag = "div"
+
+
+def _reading(html: Any, url: str, precise: bool) -> list[str]:
     """The lines that trafilatura takes for the main text."""
     import trafilatura
 
@@ -308,6 +322,7 @@ def extract(html: str, url: str = "") -> Extracted:
     both find next to nothing, the block with most sentences in it. The title is not repeated in the
     text. A page that is not HTML gives an empty text.
     """
+    import copy
     import logging
 
     import trafilatura
@@ -321,10 +336,11 @@ def extract(html: str, url: str = "") -> Extracted:
     titles = _titles(tree)
     links = (_squashed("".join(link.itertext())) for link in tree.iter("a"))
     linked = frozenset(text for text in links if len(text) >= 2)
-    lines = _reading(html, url, precise=True)
+    _unwrap_layout(tree)
+    lines = _reading(copy.deepcopy(tree), url, precise=True)
     found = _prose(lines, linked)
     if found < 0.6 * _page_prose(tree):
-        balanced = _reading(html, url, precise=False)
+        balanced = _reading(copy.deepcopy(tree), url, precise=False)
         if _prose(balanced, linked) > 1.3 * found:
             lines, found = balanced, _prose(balanced, linked)
     if found < 30:

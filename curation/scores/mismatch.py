@@ -39,6 +39,8 @@ _BANK = 1024
 _TERMS = 20
 _BATCH, _EPOCHS, _RATE, _DROPOUT = 512, 8, 4e-3, 0.1
 _NEAR = 10
+#: Log-odds beyond which a tower is not more sure.
+_SURE = 8.0
 _BLOCK = 4_096
 
 
@@ -178,8 +180,8 @@ def pair_features(
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
             features[part, :3] = _tower_features(tower, prompts.vectors[part], answers.vectors[part])
-    terms = np.diff(answers.terms.indptr)
-    features[:, 0] *= terms / (terms + _TERMS)
+    terms = np.diff(answers.terms.indptr).astype(np.float64)
+    features[:, 0] *= terms**2 / (terms**2 + _TERMS**2)
     features[:, 3] = np.einsum("ij,ij->i", prompts.vectors, answers.vectors)
     features[:, 4] = np.asarray(prompts.terms.multiply(answers.terms).sum(axis=1)).ravel()
     features[:, 5] = np.log(features[:, 4] + 0.01) - np.log(0.01)
@@ -200,7 +202,8 @@ def _tower_features(tower: Towers, prompts: np.ndarray, answers: np.ndarray) -> 
     alike = np.exp(20 * (np.clip(answers @ tower.plain_bank.T, -1, 1) - 1)).mean(axis=1)
     known = np.any(answers != 0, axis=1) & np.any(prompts != 0, axis=1)
     tells = np.clip(-np.log(alike + 1 / len(tower.plain_bank)) / np.log(max(2, len(tower.plain_bank))), 0, 1)
-    return np.stack([tells * known, own - among_answers, own - among_prompts], axis=1)
+    odds = np.clip(np.stack([own - among_answers, own - among_prompts]), -_SURE, _SURE)
+    return np.stack([tells * known, *odds], axis=1)
 
 
 def _log_mean_exp(values: np.ndarray) -> np.ndarray:
@@ -328,12 +331,12 @@ def fit_match(
 
     features, folds = np.concatenate([true, shuffled]), np.concatenate([true_folds, shuffled_folds])
     label = np.concatenate([np.ones(len(true)), np.zeros(len(shuffled))])
-    spread = np.maximum(features.std(axis=0), 1e-6)
+    spread = np.maximum(features.std(axis=0), 1e-6) if len(features) else np.ones(len(FEATURES))
     weights = np.stack(
         [_fit_logistic(features / spread, label, folds != fold) for fold in range(len(towers))]
     )
     score = _linear(features, weights[folds], spread)
-    auc = float(roc_auc_score(label, score)) if 0 < label.mean() < 1 else 0.5
+    auc = float(roc_auc_score(label, score)) if len(np.unique(label)) == 2 else 0.5
     return MatchModel(encoder, towers, weights, spread, auc)
 
 

@@ -475,12 +475,12 @@ def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSetti
     """Judge scored samples (`score_samples`): the columns of the table `scores`, but for `run_id`."""
     reasons = {name: reason for name, (_, reason) in LIMITED.items()} | {"ppl": "unpredictable"}
     values = {name: limit.value for name, limit in model.limits.items() if limit.value is not None}
-    limited = [
-        Rule(reason, pl.col(name) >= values[name], {name: pl.col(name)}, {f"max_{name}": values[name]})
-        if name in values
-        else Rule(reason, pl.lit(False), {name: pl.col(name)})
-        for name, reason in reasons.items()
-    ]
+    limited = []
+    for name, reason in reasons.items():
+        measured, limit = {name: pl.col(name)}, values.get(name)
+        # many may share the largest perplexity, which is then no limit
+        over = pl.lit(False) if limit is None else pl.col(name) > limit if name == "ppl" else pl.col(name) >= limit
+        limited.append(Rule(reason, over, measured, {} if limit is None else {f"max_{name}": limit}))
     low = Rule(
         "below_quality",
         pl.col("quality") < settings.min_quality,

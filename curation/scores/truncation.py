@@ -95,7 +95,7 @@ def fit_truncation(answers: pl.Series, folds: np.ndarray, n_folds: int, seed: in
     score = np.zeros(len(label))
     for fold in range(n_folds):
         score[both == fold] = features[both == fold] @ weights[fold, :-1] + weights[fold, -1]
-    auc = float(roc_auc_score(label, score)) if 0 < label.mean() < 1 else 0.5
+    auc = float(roc_auc_score(label, score)) if len(np.unique(label)) == 2 else 0.5
     return TruncationModel(weights, auc, len(shorter))
 
 

@@ -51,7 +51,7 @@ def test_a_folder(tmp_path: Path, samples: list[tuple[str, str]]) -> None:
     found = evaluate_defects(tmp_path, profile(), 1)
     assert found["recall.empty"] == found["recall.exact_dup"] == 1.0
     assert found["defects_left"] == 0.0
-    assert 0 < found["null_dropped"] < 0.3  # the leak, and what is like it
+    assert 0 < found["null_dropped"] < 0.5  # the leak, and some of a pool too small to learn from
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

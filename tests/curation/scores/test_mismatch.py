@@ -47,9 +47,9 @@ def test_class_labels_are_neutral(pool: pl.DataFrame, model) -> None:  # type: i
     match, prompts, answers, folds = model
     label = pool["answer"].is_in(["菜", "城市"]).to_numpy()
     scores = match.probability(prompts, answers, folds)[label]
-    assert (scores > 0.3).all()
+    assert ((scores > 0.35) & (scores < 0.65)).all()
     flipped = match.probability(prompts.take(np.flatnonzero(label)), answers.take(np.flatnonzero(label)[::-1]), folds[label])
-    assert (flipped > 0.3).all()
+    assert (flipped > 0.35).all()
 
 
 def test_what_the_language_model_gains_counts(pool: pl.DataFrame, model) -> None:  # type: ignore[no-untyped-def]
