@@ -126,9 +126,15 @@ def train_classifier(
 
     target = np.where(np.isin(role, ["seed", "accepted"]), 1.0, 0.0)
     weight = np.where(np.isin(role, ["accepted", "rejected"]), _REVIEW_WEIGHT, 1.0) * ~heldout
+    positive = target > 0
+    similarity = _seed_similarity(raw, np.flatnonzero(positive & (weight > 0)))
+    grid, curve, prior = _posterior(similarity[free], similarity, np.where(positive, weight, 0.0))
+    if positive.sum() < features.shape[1]:
+        # too few positives to fix a linear model: the first round learns from similarity as well
+        found = np.interp(similarity[free], grid, curve)
+        target[free] = np.where(found < _NEGLIGIBLE, 0.0, found)
     weights = np.zeros((FOLDS, features.shape[1] + 1))
-    collected, prior, rounds = np.zeros(0, dtype=int), 0.0, 0
-    scores, grid, curve = np.zeros(len(frame)), np.array([0.0, 1.0]), np.array([0.0, 1.0])
+    collected, rounds, scores = np.zeros(0, dtype=int), 0, similarity
     for _ in progress.track(range(settings.rounds), "rounds of the domain classifier"):
         rounds += 1
         weights = np.stack([_fit(features, target, weight * (folds != fold), weights[fold]) for fold in range(FOLDS)])
@@ -151,6 +157,18 @@ def train_classifier(
     )
     learned = judge(table, [], role=pl.col("role"), weight=pl.Series(weight), label=pl.col("label"))
     return DomainClassifier(mean, spread, weights, grid, curve, measures, learned)
+
+
+def _seed_similarity(points: np.ndarray, positives: np.ndarray, nearest: int = 10) -> np.ndarray:
+    """Mean cosine similarity of each row to the positive rows nearest to it, itself left out; float64 [n].
+
+    A mean over several seeds, since one odd seed may be near to any short text.
+    """
+    similarity = (points @ points[positives].T).astype(np.float64)
+    similarity[positives, np.arange(len(positives))] = -np.inf
+    k = min(nearest, max(len(positives) - 1, 1))
+    best = -np.partition(-similarity, k - 1, axis=1)[:, :k]
+    return np.asarray(np.where(np.isfinite(best), best, 0.0).mean(axis=1))
 
 
 def _sample(docs: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
