@@ -8,8 +8,6 @@ Does not belong here: how texts become vectors (`lsa`, `resources.encoder`) or w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +17,8 @@ from curation import progress
 #: Similarities are rounded to this many decimals before they are compared, so that equal vectors tie
 #: whatever the block or the thread that multiplied them.
 DECIMALS = 6
+#: Neighbours beyond the k-th that are looked at, so that ties can go to the lower index.
+_TIES = 8
 
 
 def matrix(series: pl.Series) -> np.ndarray:
@@ -55,46 +55,17 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     return rows * scale.astype(np.float32)[:, None]
 
 
-@cache
-def _kernels() -> Any:
-    """The compiled insertion of a block of similarities into running top-k lists."""
-    import numba
-
-    @numba.njit(cache=True, parallel=True)
-    def insert(block: Any, indices: Any, best: Any, best_index: Any) -> None:
-        rows, width = block.shape
-        k = best.shape[1]
-        for row in numba.prange(rows):
-            for column in range(width):
-                value, index = block[row, column], indices[column]
-                last, last_index = best[row, k - 1], best_index[row, k - 1]
-                if value < last or (value == last and index > last_index >= 0):
-                    continue
-                place = k - 1
-                while place > 0 and (
-                    best_index[row, place - 1] < 0
-                    or value > best[row, place - 1]
-                    or (value == best[row, place - 1] and index < best_index[row, place - 1])
-                ):
-                    best[row, place] = best[row, place - 1]
-                    best_index[row, place] = best_index[row, place - 1]
-                    place -= 1
-                best[row, place], best_index[row, place] = value, index
-
-    return insert
-
-
 def top_k(
     queries: np.ndarray, base: np.ndarray, k: int, block: int = 16_384
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k base vectors with the largest inner product for each query, exactly.
+    """The k base vectors with the largest inner product for each query, exactly (faiss, brute force).
 
     Parameters
     ----------
     queries, base
         float32 [q, d] and [n, d]; unit rows make the product a cosine.
     block
-        Base rows (and queries) multiplied at once: bounds the memory to `block` squared products.
+        Queries searched at once, between two reports of progress.
 
     Returns
     -------
@@ -105,13 +76,17 @@ def top_k(
     index = np.full((len(queries), k), -1, dtype=np.int64)
     if not len(queries) or not len(base) or k == 0:
         return similarity, index
-    insert = _kernels()
+    import faiss
+
+    queries, base = (np.ascontiguousarray(points, dtype=np.float32) for points in (queries, base))
+    found = min(k + _TIES, len(base))
     for first in progress.track(range(0, len(queries), block), "nearest neighbours"):
         rows = slice(first, first + block)
-        for start in range(0, len(base), block):
-            part = base[start : start + block]
-            products = np.round(queries[rows] @ part.T, DECIMALS)
-            insert(products, np.arange(start, start + len(part)), similarity[rows], index[rows])
+        products, places = faiss.knn(queries[rows], base, found, metric=faiss.METRIC_INNER_PRODUCT)
+        products = np.round(products, DECIMALS)
+        order = np.lexsort((places, -products), axis=1)[:, :k]
+        similarity[rows, : order.shape[1]] = np.take_along_axis(products, order, axis=1)
+        index[rows, : order.shape[1]] = np.take_along_axis(places, order, axis=1)
     return similarity, index
 
 

@@ -6,6 +6,7 @@ and the verdicts. Does not belong here: finding the terms in documents (`domain.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections import Counter, defaultdict
@@ -30,8 +31,8 @@ _RUN = re.compile(r"[\u4e00-\u9fff]+")
 _LONGEST_NEW, _MOST_PARENTS = 5, 10
 #: A new word: so often in the seeds, parts that hold together (PMI, nats), and free edges (entropy, nats).
 _MIN_COUNT, _MIN_PMI, _MIN_ENTROPY = 3, 2.5, 0.9
-#: Weight of the prior, in words, of the informative Dirichlet prior.
-_PRIOR_WORDS = 2_000.0
+#: Weight of the informative Dirichlet prior in words: a tenth of the texts, but no more than this.
+_PRIOR_WORDS, _PRIOR_SHARE = 2_000.0, 0.1
 _CONTEXT = 20
 
 _COLUMNS = {
@@ -150,8 +151,10 @@ def _is_term(word: str, settings: KeywordSettings) -> bool:
 
 def _part_of_speech(term: str) -> str | None:
     """jieba's tag of a term by itself; `x` for one that it cuts in pieces."""
+    import jieba
     import jieba.posseg
 
+    jieba.setLogLevel(logging.WARNING)
     pieces = list(jieba.posseg.cut(term, HMM=False))
     return pieces[0].flag if len(pieces) == 1 else "x"
 
@@ -160,11 +163,13 @@ def _log_odds(terms: list[str], seeds: Counter[str], general: Counter[str]) -> d
     """z-scores of the log-odds ratio, the prior proportional to the counts in both corpora together."""
     n_seeds, n_general = seeds.total(), general.total()
     n_all = max(n_seeds + n_general, 1)
+    weight = min(_PRIOR_WORDS, _PRIOR_SHARE * n_all)
     z = {}
     for term in terms:
         one, two = seeds[term], general[term]
-        prior = max(_PRIOR_WORDS * (one + two) / n_all, 0.01)
-        delta = math.log((one + prior) / max(n_seeds + _PRIOR_WORDS - one - prior, 1e-9)) - math.log((two + prior) / max(n_general + _PRIOR_WORDS - two - prior, 1e-9))
+        prior = max(weight * (one + two) / n_all, 0.01)
+        odds = [(count + prior) / max(total + weight - count - prior, 1e-9) for count, total in ((one, n_seeds), (two, n_general))]
+        delta = math.log(odds[0]) - math.log(odds[1])
         z[term] = delta / math.sqrt(1 / (one + prior) + 1 / (two + prior))
     return z
 
@@ -177,6 +182,7 @@ def _new_words(texts: pl.Series) -> Counter[str]:
     """
     import jieba
 
+    jieba.setLogLevel(logging.WARNING)
     jieba.initialize()
     grams: Counter[str] = Counter()
     left: dict[str, Counter[str]] = defaultdict(Counter)

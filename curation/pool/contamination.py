@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from curation import progress
+from curation.text import blocks
 
 #: What more benchmark questions than this hold is a phrase of exams, not a leak; likewise a short run that
 #: is followed by more than so many different texts.
@@ -26,7 +27,8 @@ _FOUND = LEAKS | {"spaced": pl.Boolean, "after": pl.String}
 _CONTEXT = 8
 #: Characters that an option has at most.
 _OPTION = 120
-_BLOCK = 10_000
+#: Texts are looked at in blocks of about so many bytes, which bounds the memory.
+_BLOCK_BYTES = 8 << 20
 _FILTER_BITS = 22
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Bopomofo}"
 
@@ -77,19 +79,26 @@ def find_leaks(
     -----
     A benchmark text too short for either kind of run counts when a text holds all of it, or, if it has
     fewer than `MIN_CONTAINED` units, when it is the whole text. Stock phrases do not count: what more
-    than `COMMON` benchmark questions hold, and what is shorter than two runs and is followed
-    in the texts by more than `COMMON` different continuations (a leaked question is followed by its
-    options, a phrase by anything). N-grams are looked up by a 64-bit hash, and every
-    hit is compared.
+    than `COMMON` benchmark questions hold, and what is shorter than two runs and is followed in the texts
+    by more than `COMMON` different continuations (a leaked question is followed by its options, a phrase
+    by anything). N-grams are looked up by a 64-bit hash, and every hit is compared.
     """
     questions = benchmark.select("id", text=pl.col("text").cast(pl.String)).drop_nulls().sort("id")
-    kinds: list[_Characters | _Words] = [_Characters(n_chars), _Words(n_words, _vocabulary(questions["text"]))]
+    kinds: list[_Characters | _Words] = [
+        _Characters(n_chars),
+        _Words(n_words, _vocabulary(questions["text"])),
+    ]
     indices = [_Index.of(questions, kind) for kind in kinds]
     short = _Short.of(questions, long=np.logical_or(*(index.reached for index in indices)))
     found = [pl.DataFrame(schema=_FOUND)]
-    for start in progress.track(range(0, texts.height, _BLOCK), "contamination"):
-        part = texts.slice(start, _BLOCK).select("record_id", pl.col("text").cast(pl.String).fill_null(""))
+    done = 0
+    for block in blocks(texts["text"].cast(pl.String), _BLOCK_BYTES):
+        part = pl.DataFrame(
+            {"record_id": texts["record_id"].slice(done, len(block)), "text": block.fill_null("")}
+        )
         found += [_runs(part, index) for index in indices] + short.find(part)
+        done += len(block)
+        progress.report("contamination", done, texts.height)
     leaks = _without_phrases(pl.concat(found), pl.when("spaced").then(2 * n_words).otherwise(2 * n_chars))
     ranked = leaks.sort(
         "record_id", "length", "benchmark_id", "match", descending=[False, True, False, False]

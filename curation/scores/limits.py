@@ -52,10 +52,9 @@ def estimate_limit(pool: np.ndarray, defects: np.ndarray, rate: float) -> Limit:
     With a(t) and d(t) the shares of the pool and of the defects that score at least t, the share of the
     pool that has the defect is at most a(t) / d(t) for every t; the smallest is taken, with a standard
     error of each (mixture proportion estimation: Blanchard, Lee & Scott 2010, "Semi-supervised novelty
-    detection"). What is left of a(t) is
-    sound. Of the limits that keep to the rate, the highest that finds nearly as many defects as the
-    lowest is taken. Of what it drops a third must be defects by this estimate, so that in a clean pool
-    nothing is dropped to fill a quota.
+    detection"). What is left of a(t) is sound. Of the limits that keep to the rate, the highest that
+    finds nearly as many defects as the lowest is taken. Of what it drops a third must be defects by this
+    estimate, so that in a clean pool nothing is dropped to fill a quota.
     """
     pool, defects = pool[np.isfinite(pool)], defects[np.isfinite(defects)]
     if not len(pool) or not len(defects):

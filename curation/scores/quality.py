@@ -479,7 +479,13 @@ def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSetti
     for name, reason in reasons.items():
         measured, limit = {name: pl.col(name)}, values.get(name)
         # many may share the largest perplexity, which is then no limit
-        over = pl.lit(False) if limit is None else pl.col(name) > limit if name == "ppl" else pl.col(name) >= limit
+        over = (
+            pl.lit(False)
+            if limit is None
+            else pl.col(name) > limit
+            if name == "ppl"
+            else pl.col(name) >= limit
+        )
         limited.append(Rule(reason, over, measured, {} if limit is None else {f"max_{name}": limit}))
     low = Rule(
         "below_quality",

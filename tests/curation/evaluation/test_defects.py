@@ -34,14 +34,27 @@ def test_the_figures_by_hand() -> None:
 
 
 def profile(**lm: object) -> Profile:
-    small = LanguageModelSettings(**({"vocabulary": 300, "hidden": 16, "layers": 1, "heads": 2, "max_steps": 3} | lm))
-    return Profile(name="test", lake="lake", sources=(), scores=ScoresProfile(language_model=small, quality=ScoreSettings(made_up=20, folds=2)))
+    small = LanguageModelSettings(
+        **({"vocabulary": 300, "hidden": 16, "layers": 1, "heads": 2, "max_steps": 3} | lm)
+    )
+    return Profile(
+        name="test",
+        lake="lake",
+        sources=(),
+        scores=ScoresProfile(language_model=small, quality=ScoreSettings(made_up=20, folds=2)),
+    )
 
 
 def test_a_folder(tmp_path: Path, samples: list[tuple[str, str]]) -> None:
-    rows = [{"id": f"s{n}", "instruction": prompt, "input": "", "output": answer} for n, (prompt, answer) in enumerate(samples)]
+    rows = [
+        {"id": f"s{n}", "instruction": prompt, "input": "", "output": answer}
+        for n, (prompt, answer) in enumerate(samples)
+    ]
     labels = [{"id": row["id"], "defect": None, "of": None} for row in rows]
-    rows += [{"id": "x0", "instruction": "煮饺子要煮多久？", "input": "", "output": "略"}, {**rows[0], "id": "x1"}]
+    rows += [
+        {"id": "x0", "instruction": "煮饺子要煮多久？", "input": "", "output": "略"},
+        {**rows[0], "id": "x1"},
+    ]
     labels += [{"id": "x0", "defect": "empty", "of": None}, {"id": "x1", "defect": "exact_dup", "of": "s0"}]
     for stem, table in (("data", rows), ("labels", labels)):
         with gzip.open(tmp_path / f"{stem}.jsonl.gz", "wt", encoding="utf-8") as handle:
@@ -66,6 +79,9 @@ def samples() -> list[tuple[str, str]]:
     things = ("竹子", "石榴", "风筝", "灯塔", "口琴", "雪橇", "沙漏", "陶罐", "蜂箱", "木筏", "铜镜", "棉被")
     uses = ("为什么受人喜欢", "是怎样做成的", "怎么保养才好", "有哪些传说")
     return [
-        (f"{thing}{use}？", f"说到{thing}{use}，各地的讲法不一：{thing[0]}字开头的老话就有{number}句，{use[:2]}的道理也在其中。")
+        (
+            f"{thing}{use}？",
+            f"说到{thing}{use}，各地的讲法不一：{thing[0]}字开头的老话就有{number}句，{use[:2]}的道理也在其中。",
+        )
         for number, (thing, use) in enumerate((thing, use) for thing in things for use in uses)
     ]

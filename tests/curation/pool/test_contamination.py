@@ -12,11 +12,17 @@ QUESTION = "第一次工业革命中，瓦特改良的蒸汽机最先广泛用�
 
 
 def texts(*rows: str) -> pl.DataFrame:
-    return pl.DataFrame({"record_id": [f"r{number}" for number in range(len(rows))], "text": rows}, schema={"record_id": pl.String, "text": pl.String})
+    return pl.DataFrame(
+        {"record_id": [f"r{number}" for number in range(len(rows))], "text": rows},
+        schema={"record_id": pl.String, "text": pl.String},
+    )
 
 
 def questions(*rows: str) -> pl.DataFrame:
-    return pl.DataFrame({"id": [f"q{number}" for number in range(len(rows))], "text": rows}, schema={"id": pl.String, "text": pl.String})
+    return pl.DataFrame(
+        {"id": [f"q{number}" for number in range(len(rows))], "text": rows},
+        schema={"id": pl.String, "text": pl.String},
+    )
 
 
 def leaking(frame: pl.DataFrame) -> list[str]:
@@ -24,7 +30,10 @@ def leaking(frame: pl.DataFrame) -> list[str]:
 
 
 def test_a_run_of_thirteen_characters_is_a_leak_whatever_the_punctuation_and_width() -> None:
-    found = find_leaks(texts("请问：瓦特改良的 蒸汽机，最先广泛用于——（　）", "瓦特是英国人，他改良了蒸汽机。"), questions(QUESTION))
+    found = find_leaks(
+        texts("请问：瓦特改良的 蒸汽机，最先广泛用于——（　）", "瓦特是英国人，他改良了蒸汽机。"),
+        questions(QUESTION),
+    )
     assert found.rows() == [("r0", "q0", "瓦特改良的蒸汽机最先广泛用于", 14)]
     assert dict(found.schema) == LEAKS
 
@@ -47,11 +56,15 @@ def test_english_counts_words() -> None:
     near = "which of the following planets has the largest NUMBER"  # nine words in a row
     far = "Tell me: which of the following planets has the largest number of known moons?"
     found = find_leaks(texts(near, far), questions(question))
-    assert found.rows() == [("r1", "q0", "which of the following planets has the largest number of known moons", 12)]
+    assert found.rows() == [
+        ("r1", "q0", "which of the following planets has the largest number of known moons", 12)
+    ]
 
 
 def test_letters_in_a_row_are_no_chinese_run() -> None:
-    assert find_leaks(texts("print(hello_world_function)"), questions("调用print(hello_world_function)")).is_empty()
+    assert find_leaks(
+        texts("print(hello_world_function)"), questions("调用print(hello_world_function)")
+    ).is_empty()
 
 
 def test_a_short_question_must_be_there_as_a_whole() -> None:
@@ -71,7 +84,9 @@ def test_what_many_questions_hold_is_a_phrase() -> None:
 
 def test_what_is_followed_by_anything_is_a_phrase_but_not_a_long_run() -> None:
     phrase = "下列各句中没有语病的一句是"
-    rows = texts(*(f"{phrase}：{tail}" for tail in ("春天来了", "他走得快", "我们读书", "天下雨了", "花都开了")))
+    rows = texts(
+        *(f"{phrase}：{tail}" for tail in ("春天来了", "他走得快", "我们读书", "天下雨了", "花都开了"))
+    )
     assert find_leaks(rows, questions(phrase)).is_empty()
     copies = texts(*([f"{phrase}：春天来了"] * 5))
     assert find_leaks(copies, questions(phrase)).height == 5
@@ -112,7 +127,10 @@ def test_the_canonical_form_is_that_of_the_records(text: str) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from([QUESTION, QUESTION[3:20], "无关的一句话", "", "a b c"]), max_size=6), st.randoms())
+@given(
+    st.lists(st.sampled_from([QUESTION, QUESTION[3:20], "无关的一句话", "", "a b c"]), max_size=6),
+    st.randoms(),
+)
 def test_order_does_not_matter(rows: list[str], random: object) -> None:
     frame = texts(*rows)
     shuffled = frame.sample(fraction=1, shuffle=True, seed=3)

@@ -38,12 +38,24 @@ def frame(*pairs: tuple[str, str]) -> pl.DataFrame:
         }
         for number, pair in enumerate(pairs)
     ]
-    kinds = {"record_id": pl.String, "source": pl.String, "uri": pl.String, "shard": pl.String, "native_id": pl.String, "task": pl.String, "messages": schemas.Messages, "parents": pl.List(pl.String)}
+    kinds = {
+        "record_id": pl.String,
+        "source": pl.String,
+        "uri": pl.String,
+        "shard": pl.String,
+        "native_id": pl.String,
+        "task": pl.String,
+        "messages": schemas.Messages,
+        "parents": pl.List(pl.String),
+    }
     return pl.DataFrame(rows, schema=kinds)
 
 
 def judged(*pairs: tuple[str, str], benchmark: tuple[str, ...] = ()) -> pl.DataFrame:
-    questions = pl.DataFrame({"id": [f"q{n}" for n in range(len(benchmark))], "text": benchmark}, schema={"id": pl.String, "text": pl.String})
+    questions = pl.DataFrame(
+        {"id": [f"q{n}" for n in range(len(benchmark))], "text": benchmark},
+        schema={"id": pl.String, "text": pl.String},
+    )
     return pool_samples(frame(*pairs), questions, SETTINGS)
 
 
@@ -67,8 +79,16 @@ def test_sound_samples_of_every_kind_are_kept() -> None:
         ("怎样泡茶？", "水烧开后，" * 3 + "放茶" * 10_001, "too_long"),
         ("怎样泡茶？", "æ°´çƒ§å¼€åŽæ”¾èŒ¶å¶ï¼Œä¸¤åˆ†é’ŸåŽå°±å¯ä»¥å–äº†", "mojibake"),
         ("怎样泡茶？", "先把水烧开，然后放茶叶。" + "再等一会儿，" * 20, "repetition"),
-        ("怎样泡茶？", "<div class=\"c\"><p>水烧开后放茶叶。</p></div><script>var a=1;</script><ul><li>首页</li></ul>", "boilerplate"),
-        ("怎样泡茶？", "First boil the water, then add the leaves and wait for two minutes.", "wrong_language"),
+        (
+            "怎样泡茶？",
+            '<div class="c"><p>水烧开后放茶叶。</p></div><script>var a=1;</script><ul><li>首页</li></ul>',
+            "boilerplate",
+        ),
+        (
+            "怎样泡茶？",
+            "First boil the water, then add the leaves and wait for two minutes.",
+            "wrong_language",
+        ),
         ("请问珠穆朗玛峰的南坡在哪一个国家的境内呢？", "尼泊尔", "benchmark_leak"),
     ],
 )
@@ -84,8 +104,14 @@ def test_each_defect_has_its_reason(prompt: str, answer: str, reason: str) -> No
         ("写出大于号。", ">"),
         ("用一个表情回答：你开心吗？", "😊"),
         ("写一个网页，显示一个标题。HTML 代码即可。", "<html><body><h1>标题</h1></body></html>"),
-        ("用英语回答：茶是从哪里来的？", "Tea comes from the leaves of a plant that grows in the south of China."),
-        ("改正语法错误：She go to school every day with her brother.", "She goes to school every day with her brother."),
+        (
+            "用英语回答：茶是从哪里来的？",
+            "Tea comes from the leaves of a plant that grows in the south of China.",
+        ),
+        (
+            "改正语法错误：She go to school every day with her brother.",
+            "She goes to school every day with her brother.",
+        ),
     ],
 )
 def test_what_was_asked_for_is_kept(prompt: str, answer: str) -> None:
@@ -97,7 +123,11 @@ def test_copies_name_the_one_that_is_kept() -> None:
     result = judged(*GOOD, (prompt, answer), (prompt, answer.replace("三克", "四克")))
     first = result["record_id"][0]
     family = [first, *result["record_id"][len(GOOD) :]]
-    kept = [name for name, reason in result.select("record_id", "reason").iter_rows() if reason is None and name in family]
+    kept = [
+        name
+        for name, reason in result.select("record_id", "reason").iter_rows()
+        if reason is None and name in family
+    ]
     assert len(kept) == 1
     dropped = result.filter(pl.col("record_id").is_in(family) & pl.col("reason").is_not_null())
     assert set(dropped["duplicate_of"]) == set(kept)
@@ -118,9 +148,28 @@ def test_the_text_is_normalised_and_the_messages_are_not() -> None:
 
 
 def test_the_prompt_is_all_before_the_last_answer() -> None:
-    turns = [("system", "你是茶艺师"), ("user", "怎样泡茶"), ("assistant", "用热水"), ("user", "多热"), ("assistant", "八十度")]
-    messages = pl.Series([[{"role": role, "content": content} for role, content in turns], None, [], [{"role": "user", "content": "喂"}]], dtype=schemas.Messages)
-    assert conversation(messages).rows() == [("你是茶艺师\n怎样泡茶\n用热水\n多热", "八十度"), ("", ""), ("", ""), ("喂", "")]
+    turns = [
+        ("system", "你是茶艺师"),
+        ("user", "怎样泡茶"),
+        ("assistant", "用热水"),
+        ("user", "多热"),
+        ("assistant", "八十度"),
+    ]
+    messages = pl.Series(
+        [
+            [{"role": role, "content": content} for role, content in turns],
+            None,
+            [],
+            [{"role": "user", "content": "喂"}],
+        ],
+        dtype=schemas.Messages,
+    )
+    assert conversation(messages).rows() == [
+        ("你是茶艺师\n怎样泡茶\n用热水\n多热", "八十度"),
+        ("", ""),
+        ("", ""),
+        ("喂", ""),
+    ]
 
 
 def test_no_samples() -> None:
@@ -130,13 +179,23 @@ def test_no_samples() -> None:
 
 def test_null_messages_are_judged_too() -> None:
     broken = frame(GOOD[0]).with_columns(messages=pl.lit(None, dtype=schemas.Messages))
-    assert pool_samples(broken, pl.DataFrame(schema={"id": pl.String, "text": pl.String}), SETTINGS)["reason"].to_list() == ["empty"]
+    assert pool_samples(broken, pl.DataFrame(schema={"id": pl.String, "text": pl.String}), SETTINGS)[
+        "reason"
+    ].to_list() == ["empty"]
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=30), st.text(max_size=60)), max_size=6))
-def test_every_sample_comes_out_once_with_a_verdict_that_its_reason_explains(pairs: list[tuple[str, str]]) -> None:
+def test_every_sample_comes_out_once_with_a_verdict_that_its_reason_explains(
+    pairs: list[tuple[str, str]],
+) -> None:
     result = judged(*GOOD[:2], *pairs)
     assert result["record_id"].to_list() == frame(*GOOD[:2], *pairs)["record_id"].to_list()
     assert ((result["verdict"] == "kept") == result["reason"].is_null()).all()
-    assert result["evidence"].str.json_decode(pl.Struct({"answer_chars": pl.Int64})).struct.field("answer_chars").null_count() == 0
+    assert (
+        result["evidence"]
+        .str.json_decode(pl.Struct({"answer_chars": pl.Int64}))
+        .struct.field("answer_chars")
+        .null_count()
+        == 0
+    )

@@ -45,8 +45,14 @@ def test_nothing_to_estimate_from() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.lists(st.floats(0, 1), min_size=1, max_size=60), st.floats(0, 0.5))
-def test_what_is_estimated_keeps_its_bounds_and_ignores_the_order(pool: list[float], made_up: list[float], rate: float) -> None:
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=60),
+    st.lists(st.floats(0, 1), min_size=1, max_size=60),
+    st.floats(0, 0.5),
+)
+def test_what_is_estimated_keeps_its_bounds_and_ignores_the_order(
+    pool: list[float], made_up: list[float], rate: float
+) -> None:
     limit = estimate_limit(np.array(pool), np.array(made_up), rate)
     assert 0 <= limit.defects <= 1
     assert 0 <= limit.found <= 1

@@ -15,12 +15,14 @@ def vectors(rows: int) -> np.ndarray:
 
 
 def make(pool: pl.DataFrame, seed: int = 1) -> pl.DataFrame:
-    english = pl.Series(["How are you today, my old friend?"] * 5)
-    prompts, answers = pl.concat([pool["prompt"], english]), pl.concat([pool["answer"], pl.Series(["I am fine, thank you, and how are you today?"] * 5)])
-    return made_up_defects(prompts, answers, vectors(len(prompts)), 30, seed).with_columns(
-        prompt=prompts.gather(pl.lit(0)) if False else pl.col("row").replace_strict(dict(enumerate(prompts))),
-        before=pl.col("row").replace_strict(dict(enumerate(answers))),
+    """Defects made of the pool and of a few English samples, with the prompt and the answer before."""
+    english = pool.head(5).with_columns(
+        prompt=pl.lit("How are you today, my old friend?"), answer=pl.lit("I am fine, thank you, and you?")
     )
+    both = pl.concat([pool, english])
+    made = made_up_defects(both["prompt"], both["answer"], vectors(len(both)), 30, seed)
+    row = made["row"]
+    return made.with_columns(prompt=both["prompt"].gather(row), before=both["answer"].gather(row))
 
 
 def test_each_kind_is_there_and_differs_from_what_it_was_made_of(pool: pl.DataFrame) -> None:
@@ -42,7 +44,9 @@ def test_the_kinds_are_what_they_are_called(pool: pl.DataFrame) -> None:
     assert kind["advertise"].select(text.spam_score(pl.col("answer"))).to_series().min() > 0.2  # type: ignore[operator]
     assert (kind["echo"]["answer"] == kind["echo"]["prompt"]).all()
     assert not kind["strip"]["answer"].str.contains(r"[，。]").any()
-    languages = kind["foreign"].select(asked=text.language(pl.col("prompt")), told=text.language(pl.col("answer")))
+    languages = kind["foreign"].select(
+        asked=text.language(pl.col("prompt")), told=text.language(pl.col("answer"))
+    )
     assert (languages["asked"] != languages["told"]).all()
 
 

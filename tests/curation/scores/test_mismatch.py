@@ -16,7 +16,11 @@ FOLDS = 2
 
 
 def fitted(pool: pl.DataFrame) -> tuple[mismatch.MatchModel, mismatch.Encoded, mismatch.Encoded, np.ndarray]:
-    encoder = Lsa.fit(pl.concat([pool["prompt"], pool["answer"]]), mismatch.ENCODER.model_copy(update={"dimension": 32, "buckets_log2": 12}), 1)
+    encoder = Lsa.fit(
+        pl.concat([pool["prompt"], pool["answer"]]),
+        mismatch.ENCODER.model_copy(update={"dimension": 32, "buckets_log2": 12}),
+        1,
+    )
     prompts, answers = (mismatch.encode(encoder, pool[name]) for name in ("prompt", "answer"))
     folds = folds_of(pool["record_id"], FOLDS)
     towers = mismatch.fit_towers(prompts, answers, folds, FOLDS, 1)
@@ -48,7 +52,9 @@ def test_class_labels_are_neutral(pool: pl.DataFrame, model) -> None:  # type: i
     label = pool["answer"].is_in(["菜", "城市"]).to_numpy()
     scores = match.probability(prompts, answers, folds)[label]
     assert ((scores > 0.35) & (scores < 0.65)).all()
-    flipped = match.probability(prompts.take(np.flatnonzero(label)), answers.take(np.flatnonzero(label)[::-1]), folds[label])
+    flipped = match.probability(
+        prompts.take(np.flatnonzero(label)), answers.take(np.flatnonzero(label)[::-1]), folds[label]
+    )
     assert (flipped > 0.35).all()
 
 
@@ -64,7 +70,10 @@ def test_save_and_load(pool: pl.DataFrame, model, tmp_path: Path) -> None:  # ty
     match, prompts, answers, folds = model
     match.save(tmp_path)
     again = mismatch.MatchModel.load(tmp_path)
-    assert np.array_equal(again.probability(again.encode(pool["prompt"]), again.encode(pool["answer"]), folds), match.probability(prompts, answers, folds))
+    assert np.array_equal(
+        again.probability(again.encode(pool["prompt"]), again.encode(pool["answer"]), folds),
+        match.probability(prompts, answers, folds),
+    )
 
 
 def test_the_same_seed_gives_the_same_model(pool: pl.DataFrame, model) -> None:  # type: ignore[no-untyped-def]
@@ -77,7 +86,16 @@ def test_empty_texts_can_be_scored(model) -> None:  # type: ignore[no-untyped-de
     match = model[0]
     empty = match.encode(pl.Series(["", "茶"], dtype=pl.String))
     assert np.isfinite(match.probability(empty, empty, np.array([0, 1]))).all()
-    assert len(match.probability(empty.take(np.array([], dtype=int)), empty.take(np.array([], dtype=int)), np.array([], dtype=int))) == 0
+    assert (
+        len(
+            match.probability(
+                empty.take(np.array([], dtype=int)),
+                empty.take(np.array([], dtype=int)),
+                np.array([], dtype=int),
+            )
+        )
+        == 0
+    )
 
 
 @settings(max_examples=20, deadline=None)

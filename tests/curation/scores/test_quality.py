@@ -18,9 +18,14 @@ NOBODY = pl.DataFrame(schema={"target": pl.String, "decision": pl.String})
 
 def predict(prompts: pl.Series, answers: pl.Series) -> pl.DataFrame:
     """A language model that likes answers which share characters with their prompts."""
-    shared = [len(set(prompt) & set(answer)) / max(1, len(set(answer))) for prompt, answer in zip(prompts, answers, strict=True)]
+    shared = [
+        len(set(prompt) & set(answer)) / max(1, len(set(answer)))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
     conditional = pl.Series([4 - 3 * share for share in shared])
-    return pl.DataFrame({"loss_conditional": conditional, "loss_alone": [4.0] * len(shared), "ppl": conditional.exp()})
+    return pl.DataFrame(
+        {"loss_conditional": conditional, "loss_alone": [4.0] * len(shared), "ppl": conditional.exp()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,9 @@ def spoilt(pool: pl.DataFrame, answers: pl.Expr) -> pl.DataFrame:
     return pool.filter(pl.col("answer").str.len_chars() > 30).with_columns(answer=answers)
 
 
-def test_defects_score_worse_than_what_they_were_made_of(pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame) -> None:
+def test_defects_score_worse_than_what_they_were_made_of(
+    pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame
+) -> None:
     long = scores.filter(pool["answer"].str.len_chars() > 30)
     for answers, column, worse in (
         (pl.col("answer").reverse(), "match", -1),
@@ -60,9 +67,20 @@ def test_a_sound_pool_is_kept(pool: pl.DataFrame, model: quality.QualityModel, s
 
 
 def test_the_reason_is_the_limit_that_was_crossed(pool: pl.DataFrame, model: quality.QualityModel) -> None:
-    limits = {name: quality.Limit(0.9, 0.1, 0.0, 1.0) for name in quality.LIMITED} | {"ppl": quality.Limit(100.0, 0, 0, 0)}
+    limits = {name: quality.Limit(0.9, 0.1, 0.0, 1.0) for name in quality.LIMITED} | {
+        "ppl": quality.Limit(100.0, 0, 0, 0)
+    }
     judged_by = quality.QualityModel(**{**vars(model), "limits": limits})
-    sound = {"match": 0.9, "truncation": 0.1, "repetition": 0.0, "garble": 0.0, "markup": 0.0, "language_mismatch": 0.0, "quality": 0.5, "ppl": 9.0}
+    sound = {
+        "match": 0.9,
+        "truncation": 0.1,
+        "repetition": 0.0,
+        "garble": 0.0,
+        "markup": 0.0,
+        "language_mismatch": 0.0,
+        "quality": 0.5,
+        "ppl": 9.0,
+    }
     cases = [
         ({}, None),
         ({"match": 0.1}, "answer_mismatch"),
@@ -76,12 +94,17 @@ def test_the_reason_is_the_limit_that_was_crossed(pool: pl.DataFrame, model: qua
         ({"quality": 0.0}, "below_quality"),
     ]
     rows = [sound | changed for changed, _ in cases]
-    frame = pl.DataFrame(rows).with_columns(record_id=pl.lit("a" * 32), shard=pl.lit("s"), ifd=pl.lit(0.5), entropy=pl.lit(1.0))
+    frame = pl.DataFrame(rows).with_columns(
+        record_id=pl.lit("a" * 32), shard=pl.lit("s"), ifd=pl.lit(0.5), entropy=pl.lit(1.0)
+    )
     judged = quality.judge_scores(frame, judged_by, SETTINGS)
     assert judged["reason"].to_list() == [reason for _, reason in cases]
     evidence = json.loads(judged["evidence"][1])
     assert evidence["mismatch"] == pytest.approx(0.9)
-    assert evidence["limits"] == {f"max_{name}": 0.9 for name in quality.LIMITED} | {"max_ppl": 100.0, "min_quality": SETTINGS.min_quality}
+    assert evidence["limits"] == {f"max_{name}": 0.9 for name in quality.LIMITED} | {
+        "max_ppl": 100.0,
+        "min_quality": SETTINGS.min_quality,
+    }
 
 
 def test_the_combined_quality_is_monotone(model: quality.QualityModel) -> None:
@@ -90,7 +113,9 @@ def test_the_combined_quality_is_monotone(model: quality.QualityModel) -> None:
     assert (np.diff(model.ranks) >= 0).all()
 
 
-def test_a_shard_scores_as_it_does_within_the_whole(pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame) -> None:
+def test_a_shard_scores_as_it_does_within_the_whole(
+    pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame
+) -> None:
     some = pool.reverse().head(30)
     alone = quality.score_samples(model, some.hstack(predict(some["prompt"], some["answer"])))
     within = some.select("record_id").join(scores, on="record_id", how="left", maintain_order="left")
@@ -98,22 +123,30 @@ def test_a_shard_scores_as_it_does_within_the_whole(pool: pl.DataFrame, model: q
         assert alone[name].to_list() == pytest.approx(within[name].to_list(), abs=1e-5)
 
 
-def test_training_does_not_depend_on_the_order_of_the_rows(pool: pl.DataFrame, model: quality.QualityModel) -> None:
+def test_training_does_not_depend_on_the_order_of_the_rows(
+    pool: pl.DataFrame, model: quality.QualityModel
+) -> None:
     again = quality.train_quality(pool.sample(fraction=1, shuffle=True, seed=5), NOBODY, SETTINGS, 1, predict)
     assert np.array_equal(again.weights, model.weights)
     assert again.limits == model.limits
 
 
-def test_save_and_load(pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame, tmp_path: Path) -> None:
+def test_save_and_load(
+    pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame, tmp_path: Path
+) -> None:
     model.save(tmp_path)
-    again = quality.score_samples(quality.QualityModel.load(tmp_path), pool.hstack(predict(pool["prompt"], pool["answer"])))
+    again = quality.score_samples(
+        quality.QualityModel.load(tmp_path), pool.hstack(predict(pool["prompt"], pool["answer"]))
+    )
     assert again.equals(scores)
 
 
 def test_reviews_count(pool: pl.DataFrame) -> None:
     echoes = pool.head(40).with_columns(answer="prompt", record_id=pl.col("record_id").str.reverse())
     both = pl.concat([pool, echoes])
-    decisions = pl.DataFrame({"target": [*echoes["record_id"], "unknown"], "decision": ["accept"] * len(echoes) + ["reject"]})
+    decisions = pl.DataFrame(
+        {"target": [*echoes["record_id"], "unknown"], "decision": ["accept"] * len(echoes) + ["reject"]}
+    )
     without, reviewed = (quality.train_quality(both, people, SETTINGS, 1) for people in (NOBODY, decisions))
     place = quality.FEATURES.index("echo")
     assert (reviewed.weights[:, place] > without.weights[:, place]).all()
@@ -123,7 +156,10 @@ def test_reviews_count(pool: pl.DataFrame) -> None:
 
 def test_the_table_of_the_model(model: quality.QualityModel) -> None:
     rows = model.rows("quality_model/abc")
-    assert schemas.conform("quality_model", rows.with_columns(run_id=pl.lit("0" * 32))).height == rows["record_id"].n_unique()
+    assert (
+        schemas.conform("quality_model", rows.with_columns(run_id=pl.lit("0" * 32))).height
+        == rows["record_id"].n_unique()
+    )
     assert set(rows["model"]) == {"quality", "mismatch", "truncation"}
     assert rows.filter(pl.col("model") == "quality")["feature"].to_list() == list(quality.FEATURES)
     assert model.auc > 0.8

@@ -30,8 +30,14 @@ def test_an_answer_in_a_script_that_nobody_asked_for(prompt: str, answer: str) -
     [
         ("把这句话翻译成英文：每天都说。", PROSE),
         ("用英语写一句关于学习的话。", PROSE),
-        ("改写句子。\nThe cat sat on the mat and looked at the dog.", "The cat was sitting on the mat, looking at the dog."),
-        ("写一个求和的函数。", "def total(values):\n    # add all the values of the list together\n    return sum(values)"),
+        (
+            "改写句子。\nThe cat sat on the mat and looked at the dog.",
+            "The cat was sitting on the mat, looking at the dog.",
+        ),
+        (
+            "写一个求和的函数。",
+            "def total(values):\n    # add all the values of the list together\n    return sum(values)",
+        ),
         ("How do I learn a language?", PROSE),
         ("解方程 2x = 4。", "x = 2"),
         ("什么是 Photoshop？", "Photoshop 是 Adobe 公司的图像处理软件。"),
@@ -56,7 +62,7 @@ def test_features_of_defects() -> None:
         "sound": "北京的秋天天高云淡，香山的红叶很有名，气候不冷不热。",
         "repetition": "北京的秋天很美。" * 12,
         "garble": "鍖椾含鐨勭澶╁ぉ楂樹簯娣★紝棣欏北鐨勭孩鍙跺緢鏈夊悕",
-        "markup": "<p>北京的秋天</p><br/><a href=\"#\">更多</a>",
+        "markup": '<p>北京的秋天</p><br/><a href="#">更多</a>',
         "spam": "北京赛车投注平台，开户送彩金，加微信 abc123456，登录网址下载",
         "refusal": "很抱歉，作为一个人工智能语言模型，我没有去过北京。",
         "echo": prompt,
