@@ -13,7 +13,13 @@ from curation import lineage, vectors
 from curation.corpus import cleaning
 from curation.domain import classifier, keywords, recall
 from curation.domain.reviews import apply_reviews, resolve
-from curation.settings import ClassifierSettings, CleanSettings, EncoderSettings, KeywordSettings, RecallSettings
+from curation.settings import (
+    ClassifierSettings,
+    CleanSettings,
+    EncoderSettings,
+    KeywordSettings,
+    RecallSettings,
+)
 from resources import encoder, readers
 from resources.reviews import Reviews
 
@@ -25,8 +31,21 @@ def seed_corpus(settings: CleanSettings, run: Run) -> pl.DataFrame:
     return cleaning.clean_all(read, settings)
 
 
-@stage("domain", lineage.learn(), settings="domain.keywords", externals=["keyword_decisions"], resources=["reviews"], kinds=["jieba", "polars"])
-def keyword_table(seed_corpus: pl.LazyFrame, unique_docs: pl.LazyFrame, clean_docs: pl.LazyFrame, settings: KeywordSettings, reviews: Reviews) -> pl.DataFrame:
+@stage(
+    "domain",
+    lineage.learn(),
+    settings="domain.keywords",
+    externals=["keyword_decisions"],
+    resources=["reviews"],
+    kinds=["jieba", "polars"],
+)
+def keyword_table(
+    seed_corpus: pl.LazyFrame,
+    unique_docs: pl.LazyFrame,
+    clean_docs: pl.LazyFrame,
+    settings: KeywordSettings,
+    reviews: Reviews,
+) -> pl.DataFrame:
     """Terms that are commoner in the seeds than in general text; a person's accept, reject and add on top."""
     # ids are hashes: the first of them in order are a random sample
     sample = unique_docs.select("record_id").sort("record_id").head(settings.general_sample)
@@ -36,7 +55,13 @@ def keyword_table(seed_corpus: pl.LazyFrame, unique_docs: pl.LazyFrame, clean_do
 
 
 @stage("domain", lineage.learn(), settings="domain.encoder", kinds=["numpy"])
-def document_encoder(unique_docs: pl.LazyFrame, clean_docs: pl.LazyFrame, seed_corpus: pl.LazyFrame, settings: EncoderSettings, run: Run) -> pl.DataFrame:
+def document_encoder(
+    unique_docs: pl.LazyFrame,
+    clean_docs: pl.LazyFrame,
+    seed_corpus: pl.LazyFrame,
+    settings: EncoderSettings,
+    run: Run,
+) -> pl.DataFrame:
     """The encoder of the documents: LSA fitted on seeds and documents, or a model loaded."""
     general = unique_docs.select("record_id").join(clean_docs.select("record_id", "text"), on="record_id")
     texts = pl.concat([general, seed_corpus.select("record_id", "text")]).sort("record_id").collect()["text"]
@@ -44,28 +69,60 @@ def document_encoder(unique_docs: pl.LazyFrame, clean_docs: pl.LazyFrame, seed_c
 
 
 @stage("domain", lineage.judge("seed_corpus"), settings="domain.encoder", kinds=["numpy"])
-def seed_embeddings(seed_corpus: pl.LazyFrame, document_encoder: pl.LazyFrame, settings: EncoderSettings, run: Run) -> pl.DataFrame:
+def seed_embeddings(
+    seed_corpus: pl.LazyFrame, document_encoder: pl.LazyFrame, settings: EncoderSettings, run: Run
+) -> pl.DataFrame:
     """A unit vector of the first tokens of every seed."""
     seeds = seed_corpus.select("record_id", "text", shard=pl.lit("seeds")).collect()
     return encoder.embed(encoder.load_encoder(settings, run.learned("document_encoder")), seeds)
 
 
-@stage("domain", lineage.judge("unique_docs"), shards=document_shard, settings="domain.encoder", kinds=["numpy"])
-def doc_embeddings(unique_docs: pl.LazyFrame, clean_docs: pl.LazyFrame, document_encoder: pl.LazyFrame, settings: EncoderSettings, run: Run) -> pl.DataFrame:
+@stage(
+    "domain", lineage.judge("unique_docs"), shards=document_shard, settings="domain.encoder", kinds=["numpy"]
+)
+def doc_embeddings(
+    unique_docs: pl.LazyFrame,
+    clean_docs: pl.LazyFrame,
+    document_encoder: pl.LazyFrame,
+    settings: EncoderSettings,
+    run: Run,
+) -> pl.DataFrame:
     """A unit vector of the first tokens of every unique document."""
-    docs = unique_docs.select("record_id", "shard").join(clean_docs.select("record_id", "text"), on="record_id")
-    return encoder.embed(encoder.load_encoder(settings, run.learned("document_encoder")), docs.sort("record_id").collect())
+    docs = unique_docs.select("record_id", "shard").join(
+        clean_docs.select("record_id", "text"), on="record_id"
+    )
+    return encoder.embed(
+        encoder.load_encoder(settings, run.learned("document_encoder")), docs.sort("record_id").collect()
+    )
 
 
 @stage("domain", lineage.expand("seed_corpus"), settings="domain.recall", kinds=["faiss", "polars"])
-def nearest_docs(seed_corpus: pl.LazyFrame, seed_embeddings: pl.LazyFrame, doc_embeddings: pl.LazyFrame, settings: RecallSettings) -> pl.DataFrame:
+def nearest_docs(
+    seed_corpus: pl.LazyFrame,
+    seed_embeddings: pl.LazyFrame,
+    doc_embeddings: pl.LazyFrame,
+    settings: RecallSettings,
+) -> pl.DataFrame:
     """For every seed the general documents that are most similar to it."""
     seeds = seed_embeddings.select("record_id", "vector").sort("record_id").collect()
     docs = doc_embeddings.select("record_id", "vector").sort("record_id").collect()
-    return recall.nearest_documents(seeds["record_id"], vectors.matrix(seeds["vector"]), docs["record_id"], vectors.matrix(docs["vector"]), settings)
+    return recall.nearest_documents(
+        seeds["record_id"],
+        vectors.matrix(seeds["vector"]),
+        docs["record_id"],
+        vectors.matrix(docs["vector"]),
+        settings,
+    )
 
 
-@stage("domain", lineage.learn(), settings="domain.classifier", externals=["document_decisions"], resources=["reviews"], kinds=["numpy"])
+@stage(
+    "domain",
+    lineage.learn(),
+    settings="domain.classifier",
+    externals=["document_decisions"],
+    resources=["reviews"],
+    kinds=["numpy"],
+)
 def domain_classifier(
     seed_embeddings: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
@@ -84,7 +141,13 @@ def domain_classifier(
     return model.rows()
 
 
-@stage("domain", lineage.judge("unique_docs"), settings="domain.classifier", externals=["document_decisions"], resources=["reviews"])
+@stage(
+    "domain",
+    lineage.judge("unique_docs"),
+    settings="domain.classifier",
+    externals=["document_decisions"],
+    resources=["reviews"],
+)
 def recalled_docs(
     unique_docs: pl.LazyFrame,
     clean_docs: pl.LazyFrame,
@@ -99,7 +162,12 @@ def recalled_docs(
 ) -> pl.DataFrame:
     """Documents that are near to a seed, those that the domain classifier adds, and those that a person did."""
     docs = unique_docs.select("record_id", "source", "shard").sort("record_id").collect()
-    texts = docs.lazy().select("record_id").join(clean_docs.select("record_id", "text"), on="record_id", maintain_order="left").collect()
+    texts = (
+        docs.lazy()
+        .select("record_id")
+        .join(clean_docs.select("record_id", "text"), on="record_id", maintain_order="left")
+        .collect()
+    )
     model = classifier.DomainClassifier.load(run.learned("domain_classifier"))
     probability = model.predict(doc_embeddings.select("record_id", "vector").collect())
     hits = recall.keyword_hits(texts, keyword_table.select("term").collect()["term"].to_list())
@@ -108,8 +176,15 @@ def recalled_docs(
 
 
 @stage("domain", lineage.judge("recalled_docs"), externals=["document_decisions"], resources=["reviews"])
-def domain_docs(recalled_docs: pl.LazyFrame, clean_docs: pl.LazyFrame, raw_crawl: pl.LazyFrame, reviews: Reviews) -> pl.DataFrame:
+def domain_docs(
+    recalled_docs: pl.LazyFrame, clean_docs: pl.LazyFrame, raw_crawl: pl.LazyFrame, reviews: Reviews
+) -> pl.DataFrame:
     """The extended domain corpus: what was recalled, with a person's decisions applied."""
     texts = clean_docs.select("record_id", "uri", "title", "text")
-    docs = recalled_docs.select("record_id", "source", "shard", "probability").join(texts, on="record_id").sort("record_id").collect()
+    docs = (
+        recalled_docs.select("record_id", "source", "shard", "probability")
+        .join(texts, on="record_id")
+        .sort("record_id")
+        .collect()
+    )
     return apply_reviews(docs, resolve(reviews.decisions("document"), raw_crawl))

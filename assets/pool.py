@@ -25,7 +25,9 @@ def raw_samples(shard: str, run: Run) -> pl.DataFrame:
 
 
 @stage("pool", lineage.judge("raw_samples", "answers"), settings="pool", externals=["benchmark_sources"])
-def sft_pool(raw_samples: pl.LazyFrame, answers: pl.LazyFrame, settings: PoolSettings, run: Run) -> pl.DataFrame:
+def sft_pool(
+    raw_samples: pl.LazyFrame, answers: pl.LazyFrame, settings: PoolSettings, run: Run
+) -> pl.DataFrame:
     """All samples as messages, judged for form, benchmark leaks, exact and near duplicates."""
     from_outside = raw_samples.with_columns(parents=pl.lit([], dtype=pl.List(pl.String)))
     made = answers.with_columns(native_id=pl.lit(None, dtype=pl.String))

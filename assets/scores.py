@@ -23,14 +23,24 @@ def language_model(sft_pool: pl.LazyFrame, settings: LanguageModelSettings, run:
     if settings.model:
         return lm.curve_rows(models.load_language_model(settings, None).curve, settings.model)
     samples = sft_pool.select("record_id", "prompt", "answer").sort("record_id").collect()
-    model = lm.train_language_model(samples["prompt"].to_list(), samples["answer"].to_list(), settings, run.seed)
+    model = lm.train_language_model(
+        samples["prompt"].to_list(), samples["answer"].to_list(), settings, run.seed
+    )
     model.save(run.artefact)
     lines = {"training": model.curve["loss"], "held out": model.curve["heldout_loss"]}
     run.note(loss=plots.line_svg(model.curve["step"], lines, "Loss, nats per token", x_label="step"))
     return lm.curve_rows(model.curve, run.place)
 
 
-@stage("scores", lineage.learn(), settings="scores.quality", also=["scores.language_model"], externals=["sample_decisions"], resources=["reviews"], kinds=["numpy"])
+@stage(
+    "scores",
+    lineage.learn(),
+    settings="scores.quality",
+    also=["scores.language_model"],
+    externals=["sample_decisions"],
+    resources=["reviews"],
+    kinds=["numpy"],
+)
 def quality_model(
     sft_pool: pl.LazyFrame, language_model: pl.LazyFrame, settings: ScoreSettings, reviews: Reviews, run: Run
 ) -> pl.DataFrame:
@@ -42,10 +52,25 @@ def quality_model(
     return model.rows(run.place)
 
 
-@stage("scores", lineage.judge("sft_pool"), shards=sample_shard, settings="scores.quality", also=["scores.language_model"], kinds=["pytorch", "numpy"])
-def scores(sft_pool: pl.LazyFrame, language_model: pl.LazyFrame, quality_model: pl.LazyFrame, settings: ScoreSettings, run: Run) -> pl.DataFrame:
+@stage(
+    "scores",
+    lineage.judge("sft_pool"),
+    shards=sample_shard,
+    settings="scores.quality",
+    also=["scores.language_model"],
+    kinds=["pytorch", "numpy"],
+)
+def scores(
+    sft_pool: pl.LazyFrame,
+    language_model: pl.LazyFrame,
+    quality_model: pl.LazyFrame,
+    settings: ScoreSettings,
+    run: Run,
+) -> pl.DataFrame:
     """Every sample's perplexity, IFD, entropy, match, truncation and the rest, and its combined quality."""
-    samples = sft_pool.select("record_id", "shard", "prompt", "answer", "messages").sort("record_id").collect()
+    samples = (
+        sft_pool.select("record_id", "shard", "prompt", "answer", "messages").sort("record_id").collect()
+    )
     measured = samples.hstack(_predict(run)(samples["prompt"], samples["answer"]))
     model = quality.QualityModel.load(run.learned("quality_model"))
     return quality.judge_scores(quality.score_samples(model, measured), model, settings)

@@ -112,9 +112,7 @@ class Lsa:
             return cls(**{name: arrays[name] for name in arrays.files}, **about)
 
 
-def _truncated_svd(
-    rows: Any, dimension: int, generator: np.random.Generator
-) -> tuple[np.ndarray, float]:
+def _truncated_svd(rows: Any, dimension: int, generator: np.random.Generator) -> tuple[np.ndarray, float]:
     """The right singular vectors of sparse rows [n, m], float32 [m, dimension], and the share they keep.
 
     One BLAS thread, and each vector's largest entry positive: the same bytes on every machine size.

@@ -73,7 +73,18 @@ def _kernels() -> Any:
         return value ^ (value >> u64(33))
 
     @numba.njit(cache=True)
-    def hash_text(data: Any, start: int, end: int, classes: Any, longest: int, shortest: int, salt: Any, bits: int, out: Any, place: int) -> int:
+    def hash_text(
+        data: Any,
+        start: int,
+        end: int,
+        classes: Any,
+        longest: int,
+        shortest: int,
+        salt: Any,
+        bits: int,
+        out: Any,
+        place: int,
+    ) -> int:
         first, second = u64(0), u64(0)  # the two units before
         before = 0
         run, run_length, is_number = offset, 0, True
@@ -89,7 +100,11 @@ def _kernels() -> Any:
                 elif byte < 0xE0:
                     code, size = ((byte & 0x1F) << 6) | (data[position + 1] & 0x3F), 2
                 elif byte < 0xF0:
-                    code = ((byte & 0x0F) << 12) | ((data[position + 1] & 0x3F) << 6) | (data[position + 2] & 0x3F)
+                    code = (
+                        ((byte & 0x0F) << 12)
+                        | ((data[position + 1] & 0x3F) << 6)
+                        | (data[position + 2] & 0x3F)
+                    )
                     size = 3
                 else:
                     code = (
@@ -139,7 +154,16 @@ def _kernels() -> Any:
         return place
 
     @numba.njit(cache=True, parallel=True)
-    def hash_texts(data: Any, offsets: Any, word_data: Any, word_offsets: Any, unit_classes: Any, word_classes: Any, longest: int, bits: int) -> Any:
+    def hash_texts(
+        data: Any,
+        offsets: Any,
+        word_data: Any,
+        word_offsets: Any,
+        unit_classes: Any,
+        word_classes: Any,
+        longest: int,
+        bits: int,
+    ) -> Any:
         rows = len(offsets) - 1
         starts = np.empty(rows + 1, dtype=np.int64)
         starts[0] = 0
@@ -152,9 +176,20 @@ def _kernels() -> Any:
         distinct = np.zeros(rows + 1, dtype=np.int64)
         for row in numba.prange(rows):
             begin = starts[row]
-            place = hash_text(data, offsets[row], offsets[row + 1], unit_classes, longest, 1, u64(0), bits, buckets, begin)
             place = hash_text(
-                word_data, word_offsets[row], word_offsets[row + 1], word_classes, 1, 2, u64(0x9E3779B97F4A7C15), bits, buckets, place
+                data, offsets[row], offsets[row + 1], unit_classes, longest, 1, u64(0), bits, buckets, begin
+            )
+            place = hash_text(
+                word_data,
+                word_offsets[row],
+                word_offsets[row + 1],
+                word_classes,
+                1,
+                2,
+                u64(0x9E3779B97F4A7C15),
+                bits,
+                buckets,
+                place,
             )
             ordered = np.sort(buckets[begin:place])
             last = begin - 1
@@ -181,7 +216,9 @@ def _utf8(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of all texts in one array, and the n + 1 places between them."""
     lengths = texts.str.len_bytes().to_numpy()
     joined = texts.str.join("", ignore_nulls=False).item() if texts.len() else ""
-    return np.frombuffer(joined.encode("utf-8"), dtype=np.uint8), np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return np.frombuffer(joined.encode("utf-8"), dtype=np.uint8), np.concatenate(
+        [[0], np.cumsum(lengths, dtype=np.int64)]
+    )
 
 
 def cut_words(texts: pl.Series) -> pl.Series:
@@ -191,7 +228,9 @@ def cut_words(texts: pl.Series) -> pl.Series:
     return pl.Series(texts.name, [" ".join(rjieba.cut(text)) for text in texts], dtype=pl.String)
 
 
-def hashed_counts(texts: pl.Series, buckets_log2: int, max_tokens: int, *, longest: int = 3, words: bool = True) -> Any:
+def hashed_counts(
+    texts: pl.Series, buckets_log2: int, max_tokens: int, *, longest: int = 3, words: bool = True
+) -> Any:
     """Counts of the hashed n-grams of each text.
 
     Parameters
@@ -218,7 +257,9 @@ def hashed_counts(texts: pl.Series, buckets_log2: int, max_tokens: int, *, longe
     for start in progress.track(range(0, texts.len(), _BLOCK), "n-grams"):
         part = first_tokens(texts.slice(start, _BLOCK).fill_null(""), max_tokens)
         cut = cut_words(part) if words else pl.Series([""] * part.len())
-        indptr, indices, values = hash_texts(*_utf8(part), *_utf8(cut), unit_classes, word_classes, longest, buckets_log2)
+        indptr, indices, values = hash_texts(
+            *_utf8(part), *_utf8(cut), unit_classes, word_classes, longest, buckets_log2
+        )
         blocks.append(sparse.csr_matrix((values, indices, indptr), shape=(part.len(), buckets)))
     return sparse.vstack(blocks, format="csr", dtype=np.float32)
 

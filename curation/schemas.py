@@ -24,11 +24,21 @@ def _column(description: str, *, nullable: bool = False, **checks: Any) -> Any:
 class Judged(pa.DataFrameModel):
     """The columns that every table has."""
 
-    record_id: pl.String = _column("128-bit id of the record, stable between runs", unique=True, str_length=32)
-    verdict: pl.Enum = _column("kept, dropped (a rule, a score, a person) or quarantined (unreadable)", dtype_kwargs={"categories": list(VERDICTS)})
-    reason: pl.String = _column("why the row was not kept: a code of the registry", nullable=True, isin=sorted(REASONS))
+    record_id: pl.String = _column(
+        "128-bit id of the record, stable between runs", unique=True, str_length=32
+    )
+    verdict: pl.Enum = _column(
+        "kept, dropped (a rule, a score, a person) or quarantined (unreadable)",
+        dtype_kwargs={"categories": list(VERDICTS)},
+    )
+    reason: pl.String = _column(
+        "why the row was not kept: a code of the registry", nullable=True, isin=sorted(REASONS)
+    )
     evidence: pl.String = _column("JSON: what was measured, against which limit, with which other record")
-    run_id: pl.String = _column("the run that decided: hash of the code, settings and input versions that determined the outcome", str_length=32)
+    run_id: pl.String = _column(
+        "the run that decided: hash of the code, settings and input versions that determined the outcome",
+        str_length=32,
+    )
 
     class Config:
         strict = True
@@ -52,7 +62,9 @@ class RawCrawl(Placed):
     charset: pl.String = _column("character set declared by the source", nullable=True)
     status: pl.Int32 = _column("HTTP status, where there is one", nullable=True)
     body: pl.Binary = _column("the bytes as they came in", nullable=True)
-    fetched_at: pl.String = _column("when it was fetched, ISO 8601 UTC (not part of the data version)", nullable=True)
+    fetched_at: pl.String = _column(
+        "when it was fetched, ISO 8601 UTC (not part of the data version)", nullable=True
+    )
 
 
 class CleanDocs(Placed):
@@ -73,7 +85,9 @@ class Signatures(Judged):
     content_hash: pl.String = _column("hash of the canonical form of the text", str_length=32)
     n_chars: pl.UInt32 = _column("characters without white space")
     n_shingles: pl.UInt32 = _column("distinct character n-grams")
-    signature: pl.List = _column("MinHash values, one a permutation (UInt32)", dtype_kwargs={"inner": pl.UInt32})
+    signature: pl.List = _column(
+        "MinHash values, one a permutation (UInt32)", dtype_kwargs={"inner": pl.UInt32}
+    )
     bands: pl.List = _column("hash of each LSH band (UInt64)", dtype_kwargs={"inner": pl.UInt64})
 
 
@@ -109,7 +123,9 @@ class KeywordTable(Judged):
     part_of_speech: pl.String = _column("part of speech by jieba", nullable=True)
     example: pl.String = _column("the term in context", nullable=True)  # type: ignore[assignment]
     decided_by: pl.String = _column("reviewer who accepted, rejected or added it", nullable=True)
-    parents: pl.List = _column("record_ids of seeds that hold it (at most 10)", dtype_kwargs={"inner": pl.String})
+    parents: pl.List = _column(
+        "record_ids of seeds that hold it (at most 10)", dtype_kwargs={"inner": pl.String}
+    )
 
 
 class Encoder(Judged):
@@ -126,7 +142,10 @@ class Embeddings(Judged):
     """Unit vectors of texts."""
 
     shard: pl.String = _column("partition that the record belongs to")
-    vector: pl.List = _column("unit vector (Float32), or zeros where the text has no known n-gram", dtype_kwargs={"inner": pl.Float32})
+    vector: pl.List = _column(
+        "unit vector (Float32), or zeros where the text has no known n-gram",
+        dtype_kwargs={"inner": pl.Float32},
+    )
 
 
 class NearestDocs(Judged):
@@ -155,10 +174,14 @@ class RecalledDocs(Judged):
 class DomainClassifier(Judged):
     """The rows that the domain classifier learned from and was measured on."""
 
-    role: pl.String = _column("seed, accepted, rejected, unlabelled", isin=["seed", "accepted", "rejected", "unlabelled"])
+    role: pl.String = _column(
+        "seed, accepted, rejected, unlabelled", isin=["seed", "accepted", "rejected", "unlabelled"]
+    )
     split: pl.String = _column("train or heldout", isin=["train", "heldout"])
     label: pl.Float64 = _column("1 in the domain, 0 not", ge=0, le=1)
-    probability: pl.Float64 = _column("probability given by the model (cross-fitted for train rows)", ge=0, le=1)
+    probability: pl.Float64 = _column(
+        "probability given by the model (cross-fitted for train rows)", ge=0, le=1
+    )
 
 
 class DomainDocs(Placed):
@@ -173,12 +196,18 @@ class DomainDocs(Placed):
 class Prompts(Judged):
     """Prompts made from documents, rules and other prompts."""
 
-    parents: pl.List = _column("record_ids of the documents it was made from", dtype_kwargs={"inner": pl.String})
-    method: pl.String = _column("rule, document or self_instruct", isin=["rule", "document", "self_instruct"], nullable=True)
+    parents: pl.List = _column(
+        "record_ids of the documents it was made from", dtype_kwargs={"inner": pl.String}
+    )
+    method: pl.String = _column(
+        "rule, document or self_instruct", isin=["rule", "document", "self_instruct"], nullable=True
+    )
     task: pl.String = _column("kind of task", nullable=True)
     instruction: pl.String = _column("what is asked", nullable=True)
     input: pl.String = _column("text that the instruction works on, may be empty", nullable=True)
-    grounded_answer: pl.String = _column("answer taken from the document, where the method gives one", nullable=True)
+    grounded_answer: pl.String = _column(
+        "answer taken from the document, where the method gives one", nullable=True
+    )
 
 
 class Answers(Judged):
@@ -187,9 +216,13 @@ class Answers(Judged):
     source: pl.String = _column("how the sample was made")
     uri: pl.String = _column("the stage that made it")
     shard: pl.String = _column("partition that the sample belongs to")
-    parents: pl.List = _column("record_ids of the documents it was made from", dtype_kwargs={"inner": pl.String})
+    parents: pl.List = _column(
+        "record_ids of the documents it was made from", dtype_kwargs={"inner": pl.String}
+    )
     task: pl.String = _column("kind of task", nullable=True)
-    messages: pl.List = _column("the sample: list of role and content", dtype_kwargs={"inner": Messages.inner})
+    messages: pl.List = _column(
+        "the sample: list of role and content", dtype_kwargs={"inner": Messages.inner}
+    )
 
 
 class RawSamples(Placed):
@@ -198,7 +231,9 @@ class RawSamples(Placed):
     position: pl.Int64 = _column("0-based place within the URI", ge=0)
     native_id: pl.String = _column("the id that the source itself gives", nullable=True)
     task: pl.String = _column("kind of task, where the source names it", nullable=True)
-    messages: pl.List = _column("the sample: list of role and content", nullable=True, dtype_kwargs={"inner": Messages.inner})
+    messages: pl.List = _column(
+        "the sample: list of role and content", nullable=True, dtype_kwargs={"inner": Messages.inner}
+    )
     body: pl.Binary = _column("the bytes of a line that could not be read", nullable=True)
 
 
@@ -207,13 +242,17 @@ class SftPool(Placed):
 
     native_id: pl.String = _column("the id that the source itself gives", nullable=True)
     task: pl.String = _column("kind of task", nullable=True)
-    messages: pl.List = _column("the sample: list of role and content", dtype_kwargs={"inner": Messages.inner})
+    messages: pl.List = _column(
+        "the sample: list of role and content", dtype_kwargs={"inner": Messages.inner}
+    )
     prompt: pl.String = _column("all but the last answer, normalised")
     answer: pl.String = _column("the last answer, normalised")
     content_hash: pl.String = _column("hash of the canonical form of prompt and answer", str_length=32)
     language: pl.String = _column("zh, en, mixed or other", isin=["zh", "en", "mixed", "other"])
     n_chars: pl.UInt32 = _column("characters of prompt and answer without white space")
-    parents: pl.List = _column("record_ids that it was made from (empty for samples from outside)", dtype_kwargs={"inner": pl.String})
+    parents: pl.List = _column(
+        "record_ids that it was made from (empty for samples from outside)", dtype_kwargs={"inner": pl.String}
+    )
     duplicate_of: pl.String = _column("record_id of the representative that is kept", nullable=True)
 
 
@@ -252,7 +291,9 @@ class Scores(Judged):
 
     shard: pl.String = _column("partition that the record belongs to")
     ppl: pl.Float64 = _column("perplexity of the answer given the prompt", nullable=True, gt=0)
-    loss_conditional: pl.Float64 = _column("mean NLL of the answer given the prompt, nats per token", nullable=True)
+    loss_conditional: pl.Float64 = _column(
+        "mean NLL of the answer given the prompt, nats per token", nullable=True
+    )
     loss_alone: pl.Float64 = _column("mean NLL of the answer alone, nats per token", nullable=True)
     ifd: pl.Float64 = _column("instruction-following difficulty: ratio of the two losses", nullable=True)
     ifd_ppl: pl.Float64 = _column("ratio of the two perplexities", nullable=True)
@@ -262,7 +303,9 @@ class Scores(Judged):
     repetition: pl.Float64 = _column("share of the answer that repeats itself", ge=0, le=1)
     garble: pl.Float64 = _column("share of the text that looks garbled", ge=0, le=1)
     markup: pl.Float64 = _column("share of the text that looks like web page furniture", ge=0, le=1)
-    language_mismatch: pl.Float64 = _column("how far the answer's script is from the one the prompt asks for", ge=0, le=1)
+    language_mismatch: pl.Float64 = _column(
+        "how far the answer's script is from the one the prompt asks for", ge=0, le=1
+    )
     quality: pl.Float64 = _column("combined quality, rank-normalised", ge=0, le=1)
 
 
@@ -270,7 +313,9 @@ class SftSet(Judged):
     """The pool's scored samples, judged for the final set."""
 
     shard: pl.String = _column("partition that the record belongs to")
-    messages: pl.List = _column("the sample: list of role and content", dtype_kwargs={"inner": Messages.inner})
+    messages: pl.List = _column(
+        "the sample: list of role and content", dtype_kwargs={"inner": Messages.inner}
+    )
     cluster: pl.Int32 = _column("number of the cluster", ge=0)
     quality_weight: pl.Float64 = _column("quality weight", ge=0)
     diversity_weight: pl.Float64 = _column("diversity weight", ge=0)
@@ -286,7 +331,9 @@ class SftFiles(Judged):
 class RmFiles(Judged):
     """Pairs for a reward model: a better and a worse answer to the same prompt."""
 
-    parents: pl.List = _column("record_ids of the samples that the pair was made from", dtype_kwargs={"inner": pl.String})
+    parents: pl.List = _column(
+        "record_ids of the samples that the pair was made from", dtype_kwargs={"inner": pl.String}
+    )
     prompt: pl.String = _column("the prompt: the last message before the answer")
     context: pl.List = _column("all messages before the answer", dtype_kwargs={"inner": Messages.inner})
     chosen: pl.String = _column("the better answer", nullable=True)

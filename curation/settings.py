@@ -40,14 +40,18 @@ class Fields(Section):
     instruction: str = Field("instruction", description="instruction of a sample")
     input: str | None = Field("input", description="text that the instruction works on")
     output: str = Field("output", description="answer of a sample")
-    messages: str | None = Field(None, description="list of role and content; takes the place of the three above")
+    messages: str | None = Field(
+        None, description="list of role and content; takes the place of the three above"
+    )
     task: str | None = Field(None, description="kind of task of a sample")
 
 
 class Crawl(Section):
     """How a website is crawled."""
 
-    allowed_domains: tuple[str, ...] = Field((), description="hosts to stay on; by default those of the start URLs")
+    allowed_domains: tuple[str, ...] = Field(
+        (), description="hosts to stay on; by default those of the start URLs"
+    )
     max_depth: int = Field(10, ge=0, le=1000, description="links to follow from a start URL")
     max_pages: int = Field(10_000, ge=1, description="pages to fetch at most")
     delay: float = Field(0.5, ge=0, le=600, description="seconds between two requests to one host")
@@ -57,7 +61,9 @@ class Crawl(Section):
     retries: int = Field(2, ge=0, le=20, description="tries after a failed one")
     obey_robots: bool = Field(True, description="keep to robots.txt")
     allow_private_addresses: bool = Field(False, description="allow loopback and private addresses")
-    user_agent: str = Field("curation-dagster (+https://github.com/curation-dagster)", description="how the crawler names itself")
+    user_agent: str = Field(
+        "curation-dagster (+https://github.com/curation-dagster)", description="how the crawler names itself"
+    )
 
 
 class Source(Section):
@@ -95,9 +101,13 @@ class CleanSettings(Section):
     languages: tuple[Language, ...] = Field(("zh", "en", "mixed"), description="languages to keep")
     min_chars: int = Field(30, ge=0, description="characters without white space, at least")
     max_chars: int = Field(200_000, ge=1, description="characters without white space, at most")
-    max_symbol_share: Share = Field(0.35, description="share of characters that are neither letters, digits nor common punctuation")
+    max_symbol_share: Share = Field(
+        0.35, description="share of characters that are neither letters, digits nor common punctuation"
+    )
     max_digit_share: Share = Field(0.5, description="share of digits")
-    max_repetition: Share = Field(0.5, description="repetition score: share of the text in repeated lines, runs and loops")
+    max_repetition: Share = Field(
+        0.5, description="repetition score: share of the text in repeated lines, runs and loops"
+    )
     max_garble: Share = Field(0.05, description="share of characters that look like mojibake")
     max_markup: Share = Field(0.3, description="share of the text that is HTML mark-up or page furniture")
     max_spam: Share = Field(0.5, description="spam score of advertising and gambling terms")
@@ -111,7 +121,12 @@ class DedupSettings(Section):
     permutations: int = Field(128, ge=16, le=1024, description="MinHash values in a signature")
     bands: int = Field(32, ge=1, le=512, description="LSH bands; must divide the permutations")
     threshold: Share = Field(0.7, description="Jaccard similarity from which two texts are duplicates")
-    template_records: int = Field(200, ge=0, lt=65_535, description="a shingle that more records hold is a template and does not count for similarity; 0: all count")
+    template_records: int = Field(
+        200,
+        ge=0,
+        lt=65_535,
+        description="a shingle that more records hold is a template and does not count for similarity; 0: all count",
+    )
 
     @model_validator(mode="after")
     def _bands_divide(self) -> DedupSettings:
@@ -123,10 +138,14 @@ class DedupSettings(Section):
 class EncoderSettings(Section):
     """How texts become vectors."""
 
-    kind: Literal["lsa", "transformers"] = Field("lsa", description="LSA fitted on the corpus, or a Hugging Face encoder")
+    kind: Literal["lsa", "transformers"] = Field(
+        "lsa", description="LSA fitted on the corpus, or a Hugging Face encoder"
+    )
     dimension: int = Field(256, ge=8, le=4096, description="length of a vector (lsa)")
     max_tokens: int = Field(512, ge=8, le=32_768, description="first tokens of a text that are read")
-    buckets_log2: int = Field(18, ge=10, le=24, description="hash buckets of the n-grams, as a power of two (lsa)")
+    buckets_log2: int = Field(
+        18, ge=10, le=24, description="hash buckets of the n-grams, as a power of two (lsa)"
+    )
     fit_rows: int = Field(20_000, ge=100, description="texts that the projection is fitted on, at most (lsa)")
     model: str | None = Field(None, description="path or hub id (transformers)")
     pooling: Literal["cls", "mean"] = Field("cls", description="how token vectors become one (transformers)")
@@ -147,7 +166,9 @@ class KeywordSettings(Section):
     min_seed_docs: int = Field(2, ge=1, description="seed documents that must hold a term")
     min_score: float = Field(1.96, description="log-odds z-score, at least")
     general_sample: int = Field(20_000, ge=100, description="general documents to contrast with, at most")
-    part_of_speech: tuple[str, ...] = Field(("n", "v", "a", "i", "l", "j", "eng", "x"), description="first letters of jieba's tags to keep")
+    part_of_speech: tuple[str, ...] = Field(
+        ("n", "v", "a", "i", "l", "j", "eng", "x"), description="first letters of jieba's tags to keep"
+    )
 
 
 class RecallSettings(Section):
@@ -162,10 +183,22 @@ class ClassifierSettings(Section):
 
     rounds: int = Field(4, ge=1, le=50, description="rounds at most")
     stop_share: Share = Field(0.98, description="stop when this share of what is collected was there before")
-    unlabelled_sample: int = Field(100_000, ge=100, description="general documents taken as unlabelled, at most")
-    folds: int = Field(2, ge=2, le=20, description="folds of the cross-fitting: a document is judged by a model that did not see it")
+    unlabelled_sample: int = Field(
+        100_000, ge=100, description="general documents taken as unlabelled, at most"
+    )
+    folds: int = Field(
+        2,
+        ge=2,
+        le=20,
+        description="folds of the cross-fitting: a document is judged by a model that did not see it",
+    )
     regularisation: float = Field(1e-3, gt=0, le=10, description="L2 penalty of the logistic regression")
-    style_units: int = Field(50, ge=0, le=1_000, description="most frequent characters and words whose use is taken as the style of a text")
+    style_units: int = Field(
+        50,
+        ge=0,
+        le=1_000,
+        description="most frequent characters and words whose use is taken as the style of a text",
+    )
     threshold: Share = Field(0.5, description="probability from which a document is recalled")
     heldout_share: Share = Field(0.2, description="share of reviewed rows held out for measuring")
 
@@ -175,15 +208,22 @@ class PromptSettings(Section):
 
     per_document: int = Field(2, ge=0, le=100, description="prompts of a document at most")
     max_prompts: int = Field(20_000, ge=0, description="prompts in all at most")
-    methods: tuple[Literal["rule", "document", "self_instruct"], ...] = Field(("rule", "document", "self_instruct"), description="ways to make prompts; self_instruct needs a chat model")
+    methods: tuple[Literal["rule", "document", "self_instruct"], ...] = Field(
+        ("rule", "document", "self_instruct"),
+        description="ways to make prompts; self_instruct needs a chat model",
+    )
     self_instruct_prompts: int = Field(100, ge=0, description="prompts to ask the chat model for")
-    max_rouge_l: Share = Field(0.7, description="ROUGE-L to an earlier prompt from which a new one is not novel")
+    max_rouge_l: Share = Field(
+        0.7, description="ROUGE-L to an earlier prompt from which a new one is not novel"
+    )
 
 
 class ChatSettings(Section):
     """The chat model: none, or any OpenAI-compatible server."""
 
-    base_url: str | None = Field(None, description="address of the server, such as http://localhost:8000/v1; none by default")
+    base_url: str | None = Field(
+        None, description="address of the server, such as http://localhost:8000/v1; none by default"
+    )
     model: str = Field("default", description="name of the model on that server")
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
     temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature")
@@ -203,28 +243,54 @@ class PoolSettings(Section):
     max_repetition: Share = Field(0.4, description="share of the answer that repeats itself")
     max_markup: Share = Field(0.3, description="share of the answer that is web page furniture")
     max_spam: Share = Field(0.5, description="spam score of the answer: advertising and gambling terms")
-    max_language_mismatch: Share = Field(0.6, description="how far the answer's script may be from what the prompt asks for")
-    leak_chars: int = Field(13, ge=5, le=200, description="characters in a row shared with a benchmark question that count as a leak")
-    leak_words: int = Field(10, ge=3, le=100, description="English words in a row shared with a benchmark question that count as a leak")
-    dedup: DedupSettings = Field(DedupSettings(ngram=3, threshold=0.65), description="exact and near duplicates")  # type: ignore[call-arg]
+    max_language_mismatch: Share = Field(
+        0.6, description="how far the answer's script may be from what the prompt asks for"
+    )
+    leak_chars: int = Field(
+        13,
+        ge=5,
+        le=200,
+        description="characters in a row shared with a benchmark question that count as a leak",
+    )
+    leak_words: int = Field(
+        10,
+        ge=3,
+        le=100,
+        description="English words in a row shared with a benchmark question that count as a leak",
+    )
+    dedup: DedupSettings = Field(
+        DedupSettings(ngram=3, threshold=0.65), description="exact and near duplicates"
+    )  # type: ignore[call-arg]
 
 
 class LanguageModelSettings(Section):
     """The small language model that is trained on the pool, or a causal LM to load."""
 
-    model: str | None = Field(None, description="path or hub id of a causal language model; by default one is trained on the pool")
+    model: str | None = Field(
+        None, description="path or hub id of a causal language model; by default one is trained on the pool"
+    )
     vocabulary: int = Field(6_000, ge=300, le=200_000, description="tokens of the trained tokenizer")
     hidden: int = Field(128, ge=16, le=4096, description="width of the trained model")
     layers: int = Field(3, ge=1, le=48, description="layers of the trained model")
     heads: int = Field(4, ge=1, le=64, description="attention heads of the trained model")
     max_steps: int = Field(1_000, ge=1, description="full batches to train on, at most")
-    max_epochs: float = Field(6, gt=0, le=1000, description="times that a sample is read in training, at most")
+    max_epochs: float = Field(
+        6, gt=0, le=1000, description="times that a sample is read in training, at most"
+    )
     batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training and scoring")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
     learning_rate: float = Field(5e-3, gt=0, le=1, description="peak learning rate")
     heldout_rows: int = Field(200, ge=0, description="samples held out for the loss curve")
-    threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed, since another number changes the last bits of the scores")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="numbers that a model scores with; auto: bfloat16 for a loaded model on a GPU, else float32")
+    threads: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description="CPU threads; fixed, since another number changes the last bits of the scores",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="numbers that a model scores with; auto: bfloat16 for a loaded model on a GPU, else float32",
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> LanguageModelSettings:
@@ -237,39 +303,64 @@ class ScoreSettings(Section):
     """Quality model and the limits below which a sample is dropped."""
 
     train_rows: int = Field(40_000, ge=50, description="samples that the models learn from, at most")
-    made_up: int = Field(800, ge=20, description="made-up defects of each kind that the models learn from (three times as many swapped answers), at most")
+    made_up: int = Field(
+        800,
+        ge=20,
+        description="made-up defects of each kind that the models learn from (three times as many swapped answers), at most",
+    )
     folds: int = Field(3, ge=2, le=20, description="folds of the cross-fitting")
-    false_positive_rate: float = Field(0.01, ge=0, le=0.5, description="share of sound samples that each learned score may drop")
-    max_ppl_quantile: Share = Field(0.995, description="answers above this quantile of perplexity are dropped as unpredictable")
+    false_positive_rate: float = Field(
+        0.01, ge=0, le=0.5, description="share of sound samples that each learned score may drop"
+    )
+    max_ppl_quantile: Share = Field(
+        0.995, description="answers above this quantile of perplexity are dropped as unpredictable"
+    )
     min_quality: Share = Field(0.01, description="combined quality (its rank in the pool), at least")
 
 
 class SelectionSettings(Section):
     """The weighted choice."""
 
-    budget: float = Field(0.1, gt=0, description="samples to choose: a count (1 or more) or a share of the pool (below 1)")
+    budget: float = Field(
+        0.1, gt=0, description="samples to choose: a count (1 or more) or a share of the pool (below 1)"
+    )
     clusters: int = Field(0, ge=0, description="k-means clusters; 0: the square root of the pool's size")
-    neighbours: int = Field(10, ge=1, le=1000, description="nearest neighbours whose mean similarity is the density")
+    neighbours: int = Field(
+        10, ge=1, le=1000, description="nearest neighbours whose mean similarity is the density"
+    )
     quality_power: float = Field(2.0, ge=0, le=20, description="exponent of the quality weight")
     diversity_power: float = Field(1.0, ge=0, le=20, description="exponent of the diversity weight")
-    max_similarity: float = Field(0.95, ge=-1, le=1, description="cosine similarity to an earlier choice above which a sample is refused")
+    max_similarity: float = Field(
+        0.95,
+        ge=-1,
+        le=1,
+        description="cosine similarity to an earlier choice above which a sample is refused",
+    )
     strategy: Strategy = Field("default", description="how to choose; default: the weighted choice")
 
 
 class ExportSettings(Section):
     """Files for training."""
 
-    formats: tuple[Literal["alpaca", "sharegpt", "openai"], ...] = Field(("alpaca", "sharegpt", "openai"), description="formats of the SFT files")
+    formats: tuple[Literal["alpaca", "sharegpt", "openai"], ...] = Field(
+        ("alpaca", "sharegpt", "openai"), description="formats of the SFT files"
+    )
     ppo_prompts: int = Field(1_000, ge=0, description="prompts for reinforcement learning, at most")
-    min_quality_gap: Share = Field(0.3, description="by how much the better of two answers to one prompt must be ahead in quality")
-    made_up_pairs: bool = Field(True, description="pair a selected answer with one made worse (cut off, or taken from a near prompt)")
+    min_quality_gap: Share = Field(
+        0.3, description="by how much the better of two answers to one prompt must be ahead in quality"
+    )
+    made_up_pairs: bool = Field(
+        True, description="pair a selected answer with one made worse (cut off, or taken from a near prompt)"
+    )
     name: str = Field("sft", pattern=r"^[A-Za-z0-9_-]+$", description="stem of the file names")
 
 
 class AuditSettings(Section):
     """Reports, the proof and the review queue."""
 
-    strategies: tuple[Strategy, ...] = Field(("default", "random", "longest"), description="strategies to compare by training")
+    strategies: tuple[Strategy, ...] = Field(
+        ("default", "random", "longest"), description="strategies to compare by training"
+    )
     comparison_seeds: int = Field(2, ge=0, le=50, description="seeds of each; 0: no comparison")
     comparison_steps: int = Field(60, ge=1, description="training steps of each")
     comparison_heldout: int = Field(100, ge=10, description="held-out samples")
@@ -305,7 +396,9 @@ class Profile(Section):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of everything random")
     lake: str = Field(description="folder or fsspec URL of the tables; relative to the profile's file")
     sources: tuple[Source, ...] = Field(description="where records come from")
-    reviews: tuple[str, ...] = Field((), description="JSONL files of decisions, relative to the profile's file")
+    reviews: tuple[str, ...] = Field(
+        (), description="JSONL files of decisions, relative to the profile's file"
+    )
     corpus: CorpusProfile = CorpusProfile()
     domain: DomainProfile = DomainProfile()
     synthesis: SynthesisProfile = SynthesisProfile()
@@ -376,7 +469,9 @@ def _override(raw: dict[str, Any], assignment: str) -> None:
     try:
         part[field] = yaml.safe_load(value)
     except yaml.YAMLError:
-        raise UserError(f"cannot read the value {value!r}", where=f"--set {path}", allowed="a YAML value") from None
+        raise UserError(
+            f"cannot read the value {value!r}", where=f"--set {path}", allowed="a YAML value"
+        ) from None
 
 
 def _absolute(place: str, base: Path) -> str:

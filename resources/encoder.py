@@ -60,9 +60,10 @@ class TransformerEncoder:
         self.settings = settings
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         options: dict[str, Any] = {"trust_remote_code": False}
+        place = settings.model or ""
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(settings.model, **options)
-            self.model = AutoModel.from_pretrained(settings.model, use_safetensors=True, **options)
+            self.tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            self.model = AutoModel.from_pretrained(place, use_safetensors=True, **options)
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(

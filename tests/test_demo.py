@@ -29,12 +29,31 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lake = Lake(root=str(folder / "lake"))
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "CURATION"))}
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "CURATION"))
+        }
 
     def command(self, *words: str, serve: bool = False) -> subprocess.CompletedProcess:
-        own = [sys.executable, "-m", "curation_dagster.cli", *words, "--profile", str(ROOT / "profiles" / "demo.yaml"), "--set", f"lake={self.lake.root}"]
+        own = [
+            sys.executable,
+            "-m",
+            "curation_dagster.cli",
+            *words,
+            "--profile",
+            str(ROOT / "profiles" / "demo.yaml"),
+            "--set",
+            f"lake={self.lake.root}",
+        ]
         server = [sys.executable, "-m", "examples.serve", "--port", str(PORT), "--while"] if serve else []
-        return subprocess.run([*server, *own], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=900, check=False)
+        return subprocess.run(
+            [*server, *own],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
 
     def json(self, *words: str, serve: bool = False):
         done = self.command(*words, "--json", serve=serve)
@@ -86,7 +105,17 @@ def test_a_second_run_recomputes_nothing(demo):
 def test_a_changed_budget_reruns_only_the_selection_and_what_follows(demo):
     planned = {one["asset"] for one in demo.json("plan", "--set", "selection.budget=60")["stale"]}
     assert "sft_set" in planned
-    below = {"sft_set", "sft_files", "rm_files", "ppo_files", "dataset_card", "selection_report", "strategy_comparison", "review_queue", "clusters"}
+    below = {
+        "sft_set",
+        "sft_files",
+        "rm_files",
+        "ppo_files",
+        "dataset_card",
+        "selection_report",
+        "strategy_comparison",
+        "review_queue",
+        "clusters",
+    }
     assert planned <= below
 
 
@@ -94,7 +123,9 @@ def test_no_planted_defect_of_the_sure_kinds_is_chosen(demo, labels):
     pool = demo.all_rows("sft_pool").select("record_id", "native_id")
     chosen = demo.lake.scan("sft_set").select("record_id").collect().join(pool, on="record_id")
     assert chosen.height == 120
-    joined = labels.join(chosen, left_on="id", right_on="native_id", how="left").with_columns(taken=pl.col("record_id").is_not_null())
+    joined = labels.join(chosen, left_on="id", right_on="native_id", how="left").with_columns(
+        taken=pl.col("record_id").is_not_null()
+    )
     taken = dict(joined.group_by("defect").agg(pl.col("taken").sum()).iter_rows())
     planted = dict(labels.group_by("defect").len().iter_rows())
     for kind in ("empty", "html_boilerplate", "benchmark_leak"):
@@ -112,7 +143,12 @@ def test_every_trap_of_the_website_is_in_the_tables_with_its_reason(demo):
     last = {}
     for table in ("raw_crawl", "clean_docs", "unique_docs"):
         uris = demo.all_rows("raw_crawl").select("record_id", "uri")
-        for row in demo.all_rows(table).select("record_id", "reason").join(uris, on="record_id").iter_rows(named=True):
+        for row in (
+            demo.all_rows(table)
+            .select("record_id", "reason")
+            .join(uris, on="record_id")
+            .iter_rows(named=True)
+        ):
             last.setdefault(row["uri"], []).append(row["reason"])
     for url, expected in traps_by_url(traps).items():
         assert url in last, f"{url} left no row"
@@ -169,7 +205,14 @@ def test_why_a_sample_that_lost_by_the_budget(demo):
 
 
 def test_why_by_text_and_what_matches_nothing(demo):
-    text = demo.lake.scan("clean_docs").select(pl.col("text").str.slice(0, 30)).head(1).collect().item().split("\n")[0]
+    text = (
+        demo.lake.scan("clean_docs")
+        .select(pl.col("text").str.slice(0, 30))
+        .head(1)
+        .collect()
+        .item()
+        .split("\n")[0]
+    )
     done = demo.command("why", text)
     assert text[:10] in done.stdout
     nothing = demo.command("why", "这句话在任何地方都不存在")

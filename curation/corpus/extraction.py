@@ -297,7 +297,11 @@ def _unwrap_layout(tree: Any) -> None:
     data holds words and numbers.
     """
     for table in list(tree.iter("table")):
-        if table.find(".//td//p") is None and table.find(".//td//table") is None and table.find(".//td//h1") is None:
+        if (
+            table.find(".//td//p") is None
+            and table.find(".//td//table") is None
+            and table.find(".//td//h1") is None
+        ):
             continue
         for part in list(table.iter("table", "tbody", "thead", "tr", "td", "th")):
             if next((up for up in part.iterancestors("table")), table) is table or part is table:

@@ -76,7 +76,9 @@ class DomainClassifier:
     def save(self, folder: Path) -> None:
         """Write `classifier.npz` and `classifier.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: getattr(self, name) for name in ("mean", "spread", "weights", "scores", "probabilities")}
+        arrays = {
+            name: getattr(self, name) for name in ("mean", "spread", "weights", "scores", "probabilities")
+        }
         np.savez(folder / "classifier.npz", **arrays)
         (folder / "classifier.json").write_text(json.dumps(self.measures, indent=1), encoding="utf-8")
 
@@ -113,7 +115,11 @@ def train_classifier(
     frame = pl.concat(
         [
             seeds.select("record_id", "vector", role=pl.lit("seed")),
-            known.select("record_id", "vector", role=pl.col("decision").replace({"accept": "accepted", "reject": "rejected"})),
+            known.select(
+                "record_id",
+                "vector",
+                role=pl.col("decision").replace({"accept": "accepted", "reject": "rejected"}),
+            ),
             unlabelled.select("record_id", "vector", role=pl.lit("unlabelled")),
         ]
     )
@@ -122,7 +128,9 @@ def train_classifier(
     free = role == "unlabelled"
     mean, spread = raw[free].mean(axis=0), raw[free].std(axis=0)
     features, folds = _standardise(raw, mean, spread), _folds(frame["record_id"])
-    heldout = np.isin(role, ["accepted", "rejected"]) & (_hash_share(frame["record_id"], "heldout") < settings.heldout_share)
+    heldout = np.isin(role, ["accepted", "rejected"]) & (
+        _hash_share(frame["record_id"], "heldout") < settings.heldout_share
+    )
 
     target = np.where(np.isin(role, ["seed", "accepted"]), 1.0, 0.0)
     weight = np.where(np.isin(role, ["accepted", "rejected"]), _REVIEW_WEIGHT, 1.0) * ~heldout
@@ -137,7 +145,9 @@ def train_classifier(
     collected, rounds, scores = np.zeros(0, dtype=int), 0, similarity
     for _ in progress.track(range(settings.rounds), "rounds of the domain classifier"):
         rounds += 1
-        weights = np.stack([_fit(features, target, weight * (folds != fold), weights[fold]) for fold in range(FOLDS)])
+        weights = np.stack(
+            [_fit(features, target, weight * (folds != fold), weights[fold]) for fold in range(FOLDS)]
+        )
         scores = _score(features, weights, folds)
         sure = np.where(free, target, target * weight)
         grid, curve, prior = _posterior(scores[free], scores, sure)
@@ -212,7 +222,10 @@ def _fit(features: np.ndarray, target: np.ndarray, weight: np.ndarray, start: np
     def loss(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
         z = x @ coefficients[:-1] + coefficients[-1]
         residual = mass * (expit(z) - label)
-        value = float((mass * (np.logaddexp(0, z) - label * z)).sum() + 0.5 * _L2 * coefficients[:-1] @ coefficients[:-1])
+        value = float(
+            (mass * (np.logaddexp(0, z) - label * z)).sum()
+            + 0.5 * _L2 * coefficients[:-1] @ coefficients[:-1]
+        )
         return value, np.append(x.T @ residual + _L2 * coefficients[:-1], residual.sum())
 
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}).x)
@@ -226,7 +239,9 @@ def _score(features: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> np.n
     return scores
 
 
-def _posterior(unlabelled: np.ndarray, labelled: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _posterior(
+    unlabelled: np.ndarray, labelled: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Probability of the domain as a function of the score, and the domain's share of the unlabelled.
 
     With densities f_u of the unlabelled and f_p of the positives, the share is the ratio f_u / f_p where
@@ -237,7 +252,9 @@ def _posterior(unlabelled: np.ndarray, labelled: np.ndarray, weight: np.ndarray)
     low, high = min(unlabelled.min(), labelled.min()), max(unlabelled.max(), labelled.max())
     edges = np.linspace(low - 0.01, high + 0.01, _GRID + 1)
     middle = (edges[1:] + edges[:-1]) / 2
-    f_u = gaussian_filter1d(np.histogram(unlabelled, edges)[0] / max(len(unlabelled), 1), _SMOOTH, mode="nearest")
+    f_u = gaussian_filter1d(
+        np.histogram(unlabelled, edges)[0] / max(len(unlabelled), 1), _SMOOTH, mode="nearest"
+    )
     counts = np.histogram(labelled, edges, weights=weight)[0]
     f_p = gaussian_filter1d(counts / max(counts.sum(), 1e-12), _SMOOTH, mode="nearest")
     top = middle >= np.average(labelled, weights=weight)
@@ -249,7 +266,10 @@ def _posterior(unlabelled: np.ndarray, labelled: np.ndarray, weight: np.ndarray)
 def _accuracy(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
     """Precision and recall on held-out reviewed documents, with 95 % Wilson intervals."""
     figures: dict[str, float] = {"heldout": float(len(truth))}
-    for name, hits, cases in (("precision", truth[said], said.sum()), ("recall", said[truth == 1], (truth == 1).sum())):
+    for name, hits, cases in (
+        ("precision", truth[said], said.sum()),
+        ("recall", said[truth == 1], (truth == 1).sum()),
+    ):
         if cases:
             low, high = _wilson(float(hits.sum()), float(cases))
             figures |= {name: float(hits.sum() / cases), f"{name}_low": low, f"{name}_high": high}

@@ -11,19 +11,105 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import polars as pl
 
 from curation.records import digest
 from curation.settings import KeywordSettings
-from curation.verdicts import Verdict
+from curation.verdicts import Rule, Verdict, judge
 
 #: Words that say nothing of a subject, though jieba may call them nouns or verbs.
 STOP_WORDS = frozenset(
-    "可以 没有 一个 这个 那个 自己 我们 你们 他们 它们 什么 怎么 如何 因为 所以 如果 但是 而且 或者 以及 进行 通过 "
-    "需要 能够 应该 已经 还是 就是 不是 都是 这样 那样 这种 一种 一些 很多 许多 时候 时间 问题 情况 方面 方法 东西 "
-    "地方 开始 出现 使用 作为 成为 具有 包括 主要 其中 其他 不同 相同 之间 以上 以下 左右 大约 一般 通常 可能 觉得 "
-    "知道 认为 表示 起来 出来 下来 上去 the and of to in is that for with as are on be this".split()
+    [
+        "可以",
+        "没有",
+        "一个",
+        "这个",
+        "那个",
+        "自己",
+        "我们",
+        "你们",
+        "他们",
+        "它们",
+        "什么",
+        "怎么",
+        "如何",
+        "因为",
+        "所以",
+        "如果",
+        "但是",
+        "而且",
+        "或者",
+        "以及",
+        "进行",
+        "通过",
+        "需要",
+        "能够",
+        "应该",
+        "已经",
+        "还是",
+        "就是",
+        "不是",
+        "都是",
+        "这样",
+        "那样",
+        "这种",
+        "一种",
+        "一些",
+        "很多",
+        "许多",
+        "时候",
+        "时间",
+        "问题",
+        "情况",
+        "方面",
+        "方法",
+        "东西",
+        "地方",
+        "开始",
+        "出现",
+        "使用",
+        "作为",
+        "成为",
+        "具有",
+        "包括",
+        "主要",
+        "其中",
+        "其他",
+        "不同",
+        "相同",
+        "之间",
+        "以上",
+        "以下",
+        "左右",
+        "大约",
+        "一般",
+        "通常",
+        "可能",
+        "觉得",
+        "知道",
+        "认为",
+        "表示",
+        "起来",
+        "出来",
+        "下来",
+        "上去",
+        "the",
+        "and",
+        "of",
+        "to",
+        "in",
+        "is",
+        "that",
+        "for",
+        "with",
+        "as",
+        "are",
+        "on",
+        "be",
+        "this",
+    ]
 )
 _CHINESE = re.compile(r"[\u4e00-\u9fff]{2,8}")
 _LATIN = re.compile(r"[A-Za-z][A-Za-z0-9+.#-]{1,30}")
@@ -35,7 +121,7 @@ _MIN_COUNT, _MIN_PMI, _MIN_ENTROPY = 3, 2.5, 0.9
 _PRIOR_WORDS, _PRIOR_SHARE = 2_000.0, 0.1
 _CONTEXT = 20
 
-_COLUMNS = {
+_COLUMNS: dict[str, Any] = {
     "record_id": pl.String, "term": pl.String, "score": pl.Float64, "tf_idf": pl.Float64, "seed_docs": pl.UInt32,
     "general_docs": pl.UInt32, "part_of_speech": pl.String, "example": pl.String, "decided_by": pl.String,
     "parents": pl.List(pl.String), "verdict": Verdict, "reason": pl.String, "evidence": pl.String,
@@ -70,7 +156,7 @@ def mine_keywords(
     seed_docs, general_docs = _document_counts(seed_words), _document_counts(general_words)
     candidates = [
         term
-        for term in sorted(seed_counts | {term: 0 for term in wanted - set(seed_counts)})
+        for term in sorted(seed_counts | dict.fromkeys(wanted - set(seed_counts), 0))
         if term in decided or (seed_docs[term] >= settings.min_seed_docs and _is_term(term, settings))
     ]
     scores = _log_odds(candidates, seed_counts, general_counts)
@@ -78,7 +164,7 @@ def mine_keywords(
     for place, words in enumerate(seed_words):
         for word in set(words):
             holders[word].append(place)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for term in candidates:
         idf = math.log((1 + len(general_words)) / (1 + general_docs[term])) + 1
         rows.append(
@@ -110,11 +196,11 @@ def _judge(rows: list[dict], decided: dict[str, dict], settings: KeywordSettings
         mined += decision is None
         row["_rank"] = mined if decision is None else None
     columns = {name: kind for name, kind in _COLUMNS.items() if name not in ("verdict", "reason", "evidence")}
-    extra = {"_decision": pl.String, "_note": pl.String, "_at": pl.String, "_rank": pl.Int64}
+    extra: dict[str, Any] = {"_decision": pl.String, "_note": pl.String, "_at": pl.String, "_rank": pl.Int64}
     frame = pl.DataFrame(rows, schema=columns | extra, orient="row")
-    from curation.verdicts import Rule, judge
-
-    low = ((pl.col("_rank") > settings.keep) | (pl.col("score") < settings.min_score)) & pl.col("_decision").is_null()
+    low = ((pl.col("_rank") > settings.keep) | (pl.col("score") < settings.min_score)) & pl.col(
+        "_decision"
+    ).is_null()
     rules = [
         Rule("rejected_by_reviewer", pl.col("_decision") == "reject", {"decision": pl.col("_decision"), "decided_by": pl.col("decided_by"), "at": pl.col("_at"), "note": pl.col("_note")}),
         Rule("below_keyword_score", low, {"score": pl.col("score"), "rank": pl.col("_rank")}, {"min_score": settings.min_score, "keep": settings.keep}),
@@ -168,7 +254,10 @@ def _log_odds(terms: list[str], seeds: Counter[str], general: Counter[str]) -> d
     for term in terms:
         one, two = seeds[term], general[term]
         prior = max(weight * (one + two) / n_all, 0.01)
-        odds = [(count + prior) / max(total + weight - count - prior, 1e-9) for count, total in ((one, n_seeds), (two, n_general))]
+        odds = [
+            (count + prior) / max(total + weight - count - prior, 1e-9)
+            for count, total in ((one, n_seeds), (two, n_general))
+        ]
         delta = math.log(odds[0]) - math.log(odds[1])
         z[term] = delta / math.sqrt(1 / (one + prior) + 1 / (two + prior))
     return z

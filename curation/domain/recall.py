@@ -6,7 +6,7 @@ classifier's. Does not belong here: the classifier (`domain.classifier`) or enco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import polars as pl
@@ -18,9 +18,9 @@ from curation.verdicts import Rule, judge
 
 
 def nearest_documents(
-    seed_ids: Sequence[str],
+    seed_ids: Iterable[str],
     seed_vectors: np.ndarray,
-    doc_ids: Sequence[str],
+    doc_ids: Iterable[str],
     doc_vectors: np.ndarray,
     settings: RecallSettings,
 ) -> pl.DataFrame:
@@ -36,14 +36,18 @@ def nearest_documents(
     Rows of the table `nearest_docs` but for run_id, by seed and rank. Documents below
     `min_similarity` are dropped; a seed without any document has one dropped row.
     """
-    seed_ids, doc_ids = list(seed_ids), list(doc_ids)
+    seed_names, doc_names = list(seed_ids), list(doc_ids)
     similarity, index = vectors.top_k(seed_vectors, doc_vectors, settings.per_seed)
-    seeds = np.repeat(np.arange(len(seed_ids)), similarity.shape[1]) if len(seed_ids) else np.empty(0, int)
+    seeds = np.repeat(np.arange(len(seed_names)), similarity.shape[1]) if seed_ids else np.empty(0, int)
     found = pl.DataFrame(
         {
-            "seed_id": pl.Series([seed_ids[place] for place in seeds], dtype=pl.String),
-            "doc_id": pl.Series([doc_ids[place] if place >= 0 else None for place in index.ravel()], dtype=pl.String),
-            "rank": pl.Series(np.tile(np.arange(1, similarity.shape[1] + 1), len(seed_ids)), dtype=pl.UInt32),
+            "seed_id": pl.Series([seed_names[place] for place in seeds], dtype=pl.String),
+            "doc_id": pl.Series(
+                [doc_names[place] if place >= 0 else None for place in index.ravel()], dtype=pl.String
+            ),
+            "rank": pl.Series(
+                np.tile(np.arange(1, similarity.shape[1] + 1), len(seed_names)), dtype=pl.UInt32
+            ),
             "similarity": pl.Series(similarity.ravel().astype(np.float64)),
         }
     ).filter(pl.col("doc_id").is_not_null() | (pl.col("rank") == 1))
@@ -54,7 +58,12 @@ def nearest_documents(
         similarity=pl.when(pl.col("doc_id").is_not_null()).then("similarity"),
     )
     far = pl.col("doc_id").is_null() | (pl.col("similarity") < settings.min_similarity)
-    measured = {"similarity": pl.col("similarity"), "rank": pl.col("rank"), "seed_id": pl.col("seed_id"), "doc_id": pl.col("doc_id")}
+    measured = {
+        "similarity": pl.col("similarity"),
+        "rank": pl.col("rank"),
+        "seed_id": pl.col("seed_id"),
+        "doc_id": pl.col("doc_id"),
+    }
     return judge(found, [Rule("not_recalled", far, measured, {"min_similarity": settings.min_similarity})])
 
 
@@ -109,7 +118,24 @@ def judge_recall(
     by_seed, by_model = pl.col("seed_id").is_not_null(), pl.col("probability") >= settings.threshold
     by_person = pl.col("accepted_by").is_not_null()
     joined = joined.with_columns(
-        channel=pl.when(by_seed & by_model).then(pl.lit("both")).when(by_seed).then(pl.lit("seed")).when(by_model).then(pl.lit("classifier")).when(by_person).then(pl.lit("reviewer"))
+        channel=pl.when(by_seed & by_model)
+        .then(pl.lit("both"))
+        .when(by_seed)
+        .then(pl.lit("seed"))
+        .when(by_model)
+        .then(pl.lit("classifier"))
+        .when(by_person)
+        .then(pl.lit("reviewer"))
     )
-    measured = {name: pl.col(name) for name in ("probability", "seed_id", "rank", "similarity", "channel", "keywords", "accepted_by")}
-    return judge(joined, [Rule("not_recalled", ~(by_seed | by_model | by_person), measured, {"threshold": settings.threshold})])
+    measured = {
+        name: pl.col(name)
+        for name in ("probability", "seed_id", "rank", "similarity", "channel", "keywords", "accepted_by")
+    }
+    return judge(
+        joined,
+        [
+            Rule(
+                "not_recalled", ~(by_seed | by_model | by_person), measured, {"threshold": settings.threshold}
+            )
+        ],
+    )

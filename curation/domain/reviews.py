@@ -25,7 +25,9 @@ def resolve(decisions: pl.DataFrame, records: pl.LazyFrame) -> pl.DataFrame:
         several decisions on one record the latest counts.
     """
     named = records.filter(
-        pl.any_horizontal(pl.col(name).is_in(decisions["target"].implode()) for name in ("record_id", "uri", "native_id"))
+        pl.any_horizontal(
+            pl.col(name).is_in(decisions["target"].implode()) for name in ("record_id", "uri", "native_id")
+        )
     ).select("record_id", "uri", "native_id")
     names = pl.concat(
         [named.select("record_id", target=pl.col(name)) for name in ("record_id", "native_id", "uri")]
@@ -49,7 +51,13 @@ def apply_reviews(docs: pl.DataFrame, reviewed: pl.DataFrame) -> pl.DataFrame:
     reviewed
         From `resolve`.
     """
-    joined = docs.join(reviewed, on="record_id", how="left", maintain_order="left").with_columns(decided_by="reviewer")
+    joined = docs.join(reviewed, on="record_id", how="left", maintain_order="left").with_columns(
+        decided_by="reviewer"
+    )
     measured = {name: pl.col(name) for name in ("decision", "decided_by", "at", "note")}
-    judged = judge(joined, [Rule("rejected_by_reviewer", pl.col("decision") == "reject", measured)], probability=pl.col("probability"))
+    judged = judge(
+        joined,
+        [Rule("rejected_by_reviewer", pl.col("decision") == "reject", measured)],
+        probability=pl.col("probability"),
+    )
     return judged.drop(*_COLUMNS)

@@ -259,11 +259,17 @@ def fit_towers(
     prompts: Encoded, answers: Encoded, folds: Rows, n_folds: int, seed: int
 ) -> tuple[Towers, ...]:
     """Towers of each fold, learned from the true pairs of the other folds."""
-    towers = []
-    for fold in progress.track(range(n_folds), "match model"):
-        rows = np.flatnonzero(folds != fold)
-        rows = rows if len(rows) else np.arange(len(folds))
-        towers.append(_fit_tower(prompts.vectors[rows], answers.vectors[rows], seed + fold))
+    import torch
+
+    towers, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in the same order on every machine
+    try:
+        for fold in progress.track(range(n_folds), "match model"):
+            rows = np.flatnonzero(folds != fold)
+            rows = rows if len(rows) else np.arange(len(folds))
+            towers.append(_fit_tower(prompts.vectors[rows], answers.vectors[rows], seed + fold))
+    finally:
+        torch.set_num_threads(threads)
     return tuple(towers)
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from blake3 import blake3
+from threadpoolctl import threadpool_limits
 
 from curation import progress
 from curation.lsa import Lsa
@@ -228,6 +229,7 @@ def _losses(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
 # -- training -----------------------------------------------------------------------------------
 
 
+@threadpool_limits.wrap(limits=1)  # sums in the same order on every machine
 def train_quality(
     pool: pl.DataFrame,
     decisions: pl.DataFrame,
@@ -438,6 +440,7 @@ def _fit_monotone(
 # -- scoring ------------------------------------------------------------------------------------
 
 
+@threadpool_limits.wrap(limits=1)
 def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     """Score samples, each by the models that did not learn from it.
 

@@ -43,7 +43,12 @@ def test_an_unknown_key_names_its_path_and_the_allowed_ones(profile_file):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "not a mapping"), ("[1]", "not a mapping"), ("a: [", "not a YAML file"), ("lake: x\n", "sources: Field required")],
+    [
+        ("", "not a mapping"),
+        ("[1]", "not a mapping"),
+        ("a: [", "not a YAML file"),
+        ("lake: x\n", "sources: Field required"),
+    ],
 )
 def test_a_file_that_is_no_profile_is_refused(tmp_path, content, message):
     file = tmp_path / "p.yaml"

@@ -27,7 +27,9 @@ class World:
         for name in ("a", "b", "c"):
             self.write(name, ["茶" * 5, "水", "杯" * 8])
         self.path = str(folder / "profile.yaml")
-        Path(self.path).write_text("lake: lake\nsources: [{name: files, role: document, kind: jsonl, path: data}]\n")
+        Path(self.path).write_text(
+            "lake: lake\nsources: [{name: files, role: document, kind: jsonl, path: data}]\n"
+        )
 
     def write(self, name: str, texts: list[str]) -> None:
         file = self.folder / "data" / f"{name}.jsonl"
@@ -53,7 +55,15 @@ class World:
         self.calls.clear()
         with self.instance() as instance:
             resources = self.resources
-            return runner.bring_up_to_date(build_defs(self.path, self.sets), instance, resources["profile"].load(), resources["lake"], resources["reviews"], plan.select(list(select)), set(force))
+            return runner.bring_up_to_date(
+                build_defs(self.path, self.sets),
+                instance,
+                resources["profile"].load(),
+                resources["lake"],
+                resources["reviews"],
+                plan.select(list(select)),
+                set(force),
+            )
 
 
 @pytest.fixture
@@ -91,20 +101,32 @@ def _declare(world: World) -> None:
         """Texts, judged by their length."""
         world.calls.append(f"clean_docs {shard}")
         texts = raw_crawl.with_columns(text=pl.col("body").cast(pl.String))
-        counted = texts.with_columns(n_chars=pl.col("text").str.len_chars(), content_hash=pl.col("record_id"), language=pl.lit("zh"))
-        return judge(counted.drop("verdict", "reason", "evidence"), [Rule("too_short", pl.col("n_chars") < settings.min_chars, {"n_chars": pl.col("n_chars")})])
+        counted = texts.with_columns(
+            n_chars=pl.col("text").str.len_chars(), content_hash=pl.col("record_id"), language=pl.lit("zh")
+        )
+        return judge(
+            counted.drop("verdict", "reason", "evidence"),
+            [Rule("too_short", pl.col("n_chars") < settings.min_chars, {"n_chars": pl.col("n_chars")})],
+        )
 
     @stage("corpus", lineage.judge("clean_docs"))
     def unique_docs(clean_docs):
         """All of them."""
         world.calls.append("unique_docs")
-        return judge(clean_docs.select("record_id", "source", "shard", duplicate_of=pl.lit(None), similarity=pl.lit(None)), [])
+        return judge(
+            clean_docs.select(
+                "record_id", "source", "shard", duplicate_of=pl.lit(None), similarity=pl.lit(None)
+            ),
+            [],
+        )
 
     @stage("domain", lineage.judge("unique_docs"), shards=document_shard)
     def doc_embeddings(unique_docs, clean_docs, shard):
         """Vectors."""
         world.calls.append(f"doc_embeddings {shard}")
-        joined = unique_docs.select("record_id", "shard").join(clean_docs.select("record_id", "text"), on="record_id")
+        joined = unique_docs.select("record_id", "shard").join(
+            clean_docs.select("record_id", "text"), on="record_id"
+        )
         return judge(joined.select("record_id", "shard", vector=pl.concat_list(pl.lit(1.0), pl.lit(0.0))), [])
 
 

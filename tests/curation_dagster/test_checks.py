@@ -45,7 +45,9 @@ def test_a_value_out_of_bounds_is_noticed(world):
 def test_a_failed_check_stops_the_run(world, monkeypatch):
     stage = STAGES["clean_docs"]
     body = stage.body
-    monkeypatch.setitem(stage.__dict__, "body", lambda raw_crawl, settings, shard: body(raw_crawl, settings, shard).head(1))
+    monkeypatch.setitem(
+        stage.__dict__, "body", lambda raw_crawl, settings, shard: body(raw_crawl, settings, shard).head(1)
+    )
     with pytest.raises(RunFailed, match="check conservation of clean_docs failed"):
         world.run()
     assert "unique_docs" not in world.calls

@@ -52,7 +52,12 @@ def test_a_new_file_is_a_new_shard_and_a_removed_one_leaves_the_lake(world):
     (world.folder / "data" / "a.jsonl").unlink()
     world.run()
     assert len(world.lake.shards("raw_crawl")) == 3
-    assert {call.split()[0] for call in world.calls} == {"raw_crawl", "clean_docs", "unique_docs", "doc_embeddings"}
+    assert {call.split()[0] for call in world.calls} == {
+        "raw_crawl",
+        "clean_docs",
+        "unique_docs",
+        "doc_embeddings",
+    }
     assert len(world.calls) == 4
     texts = world.lake.scan("clean_docs").collect()["text"].to_list()
     assert "龙井" * 4 in texts

@@ -8,7 +8,17 @@ from curation.errors import UserError
 from curation.settings import EncoderSettings
 from resources.encoder import describe, embed, fit_encoder, load_encoder
 
-TEXTS = pl.Series(["春茶要趁早采", "咖啡豆要现磨", "茶汤要趁热喝，凉了就涩", "望远镜对准木星", "", "木星有许多卫星，最大的是木卫三"] * 3)
+TEXTS = pl.Series(
+    [
+        "春茶要趁早采",
+        "咖啡豆要现磨",
+        "茶汤要趁热喝，凉了就涩",
+        "望远镜对准木星",
+        "",
+        "木星有许多卫星，最大的是木卫三",
+    ]
+    * 3
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +31,24 @@ def bert(tmp_path_factory):
     words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *sorted({char for text in TEXTS for char in text})]
     core = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    core.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
     folder = tmp_path_factory.mktemp("bert")
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=64, initializer_range=0.5)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+    )
     BertModel(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
+    ).save_pretrained(folder)
     return str(folder)
 
 

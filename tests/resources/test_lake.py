@@ -42,7 +42,9 @@ def test_a_table_that_was_never_written_is_empty(lake):
 
 
 def test_the_stamp_comes_back_and_counts(lake):
-    written = lake.write(Draft(clusters(5, 2), Stamp("clusters", code_version="c", inputs={"embeddings": "v"})))
+    written = lake.write(
+        Draft(clusters(5, 2), Stamp("clusters", code_version="c", inputs={"embeddings": "v"}))
+    )
     assert lake.stamp("clusters") == written
     assert written.counts == {"kept": 3, "dropped": 2, "quarantined": 0}
     assert written.reasons == {"empty": 2}
@@ -63,7 +65,12 @@ def test_the_same_data_has_the_same_version_and_the_same_bytes(lake):
 def test_the_run_id_depends_on_code_and_inputs_alone():
     base = Stamp("clusters", None, "c", {"a": "1"})
     assert base.run_id == Stamp("clusters", None, "c", {"a": "1"}, version="x", counts={"kept": 9}).run_id
-    others = [Stamp("scores", None, "c", {"a": "1"}), Stamp("clusters", "s", "c", {"a": "1"}), Stamp("clusters", None, "d", {"a": "1"}), Stamp("clusters", None, "c", {"a": "2"})]
+    others = [
+        Stamp("scores", None, "c", {"a": "1"}),
+        Stamp("clusters", "s", "c", {"a": "1"}),
+        Stamp("clusters", None, "d", {"a": "1"}),
+        Stamp("clusters", None, "c", {"a": "2"}),
+    ]
     assert len({base.run_id, *(other.run_id for other in others)}) == 5
 
 
@@ -72,10 +79,26 @@ def test_shards_are_read_together_or_by_name(lake):
         rows = clusters(2, 0).with_columns(
             record_id=pl.concat_str(pl.lit(shard), "record_id").str.slice(0, 32),
             shard=pl.lit(shard),
-            **{name: pl.lit(0.1) for name in ("match", "truncation", "repetition", "garble", "markup", "language_mismatch", "quality")},
-            **{name: pl.lit(None) for name in ("ppl", "loss_conditional", "loss_alone", "ifd", "ifd_ppl", "entropy")},
+            **{
+                name: pl.lit(0.1)
+                for name in (
+                    "match",
+                    "truncation",
+                    "repetition",
+                    "garble",
+                    "markup",
+                    "language_mismatch",
+                    "quality",
+                )
+            },
+            **{
+                name: pl.lit(None)
+                for name in ("ppl", "loss_conditional", "loss_alone", "ifd", "ifd_ppl", "entropy")
+            },
         )
-        missing = [name for name in schemas.columns("scores") if name not in rows.columns and name != "run_id"]
+        missing = [
+            name for name in schemas.columns("scores") if name not in rows.columns and name != "run_id"
+        ]
         rows = rows.with_columns(pl.lit(None).alias(name) for name in missing)
         lake.write(Draft(rows, Stamp("scores", shard)))
     assert lake.shards("scores") == ["one", "two"]

@@ -12,8 +12,22 @@ from resources.reviews import Reviews
 def reviews(tmp_path) -> Reviews:
     file = tmp_path / "decisions.jsonl"
     rows = [
-        {"kind": "keyword", "target": "杀青", "decision": "accept", "reviewer": "林", "at": "2026-01-01T00:00:00", "note": ""},
-        {"kind": "document", "target": "g-001", "decision": "reject", "reviewer": "林", "at": "2026-01-01T00:00:00", "note": "讲咖啡"},
+        {
+            "kind": "keyword",
+            "target": "杀青",
+            "decision": "accept",
+            "reviewer": "林",
+            "at": "2026-01-01T00:00:00",
+            "note": "",
+        },
+        {
+            "kind": "document",
+            "target": "g-001",
+            "decision": "reject",
+            "reviewer": "林",
+            "at": "2026-01-01T00:00:00",
+            "note": "讲咖啡",
+        },
     ]
     file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
     return Reviews(store=str(tmp_path / "store" / "reviews.sqlite"), files=[str(file)])
@@ -23,7 +37,10 @@ def test_files_and_store_are_read_together_and_the_latest_counts(reviews):
     assert reviews.decisions("keyword")["decision"].to_list() == ["accept"]
     reviews.add("keyword", "杀青", "reject", "陈", note="误收")
     reviews.add("keyword", "萎凋", "accept", "陈")
-    assert dict(reviews.decisions("keyword").select("target", "decision").iter_rows()) == {"杀青": "reject", "萎凋": "accept"}
+    assert dict(reviews.decisions("keyword").select("target", "decision").iter_rows()) == {
+        "杀青": "reject",
+        "萎凋": "accept",
+    }
 
 
 def test_the_version_changes_with_decisions_of_that_kind_only(reviews):
@@ -36,7 +53,12 @@ def test_the_version_changes_with_decisions_of_that_kind_only(reviews):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 1: not a decision"), ('{"kind": "x", "target": "t", "decision": "accept"}', "kind 'x'; allowed: keyword"), ('{"kind": "keyword", "target": "t", "decision": "maybe"}', "decision 'maybe'; allowed: accept"), ("[1]", "not a decision")],
+    [
+        ("{", "line 1: not a decision"),
+        ('{"kind": "x", "target": "t", "decision": "accept"}', "kind 'x'; allowed: keyword"),
+        ('{"kind": "keyword", "target": "t", "decision": "maybe"}', "decision 'maybe'; allowed: accept"),
+        ("[1]", "not a decision"),
+    ],
 )
 def test_a_wrong_line_is_named(tmp_path, line, message):
     file = tmp_path / "d.jsonl"

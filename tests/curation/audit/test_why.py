@@ -18,7 +18,10 @@ def table(name: str, *rows: dict) -> pl.DataFrame:
     harmless = {pl.String: "x", pl.Int64: 0, pl.UInt32: 1, pl.Float64: 0.5}
     complete = []
     for row in rows:
-        filled = {column: harmless.get(type(dtype), harmless.get(dtype)) for column, dtype in schemas.columns(name).items()}
+        filled = {
+            column: harmless.get(type(dtype), harmless.get(dtype))
+            for column, dtype in schemas.columns(name).items()
+        }
         filled |= {"verdict": "kept", "reason": None, "evidence": "{}", "run_id": digest("run")}
         filled |= {"parents": []} if "parents" in filled else {}
         complete.append(filled | row)
@@ -33,10 +36,32 @@ def scan():
             "raw_crawl",
             {"record_id": DOC, "uri": "http://a/tea.html", "native_id": "n1", "body": "好茶".encode()},
             {"record_id": COPY, "uri": "http://a/copy.html", "native_id": None, "body": "好茶。".encode()},
-            {"record_id": LINE, "uri": "part-1.jsonl", "native_id": None, "title": None, "body": b'{"text": "broken', "verdict": "quarantined", "reason": "unreadable_line"},
+            {
+                "record_id": LINE,
+                "uri": "part-1.jsonl",
+                "native_id": None,
+                "title": None,
+                "body": b'{"text": "broken',
+                "verdict": "quarantined",
+                "reason": "unreadable_line",
+            },
         ),
-        "clean_docs": table("clean_docs", {"record_id": DOC, "uri": "http://a/tea.html", "text": "好茶要好水"}, {"record_id": COPY, "uri": "http://a/copy.html", "text": "好茶也要好水"}),
-        "unique_docs": table("unique_docs", {"record_id": DOC}, {"record_id": COPY, "verdict": "dropped", "reason": "near_duplicate_of", "evidence": near, "duplicate_of": DOC}),
+        "clean_docs": table(
+            "clean_docs",
+            {"record_id": DOC, "uri": "http://a/tea.html", "text": "好茶要好水"},
+            {"record_id": COPY, "uri": "http://a/copy.html", "text": "好茶也要好水"},
+        ),
+        "unique_docs": table(
+            "unique_docs",
+            {"record_id": DOC},
+            {
+                "record_id": COPY,
+                "verdict": "dropped",
+                "reason": "near_duplicate_of",
+                "evidence": near,
+                "duplicate_of": DOC,
+            },
+        ),
         "prompts": table("prompts", {"record_id": PROMPT, "parents": [DOC], "instruction": "好茶要什么？"}),
     }
     return lambda name: tables.get(name, schemas.empty(name)).lazy()

@@ -6,8 +6,20 @@ import pytest
 from curation.domain.keywords import mine_keywords
 from curation.settings import KeywordSettings
 
-SEEDS = ["绿茶的杀青决定香气，杀青之后揉捻。", "揉捻使茶汁附着，杀青不足则有青气。", "白茶不杀青，只萎凋和干燥。", "萎凋的时间要看天气，红茶也要萎凋。", "晒青毛茶先杀青，再揉捻，最后晒干。"]
-GENERAL = ["今天的天气很好，我们去公园散步。", "公司发布了新的手机，价格不贵。", "时间过得真快，孩子已经上小学了。", "球队在最后时间进球，赢得比赛。", "这家饭店的红茶味道一般，价格偏贵。"]
+SEEDS = [
+    "绿茶的杀青决定香气，杀青之后揉捻。",
+    "揉捻使茶汁附着，杀青不足则有青气。",
+    "白茶不杀青，只萎凋和干燥。",
+    "萎凋的时间要看天气，红茶也要萎凋。",
+    "晒青毛茶先杀青，再揉捻，最后晒干。",
+]
+GENERAL = [
+    "今天的天气很好，我们去公园散步。",
+    "公司发布了新的手机，价格不贵。",
+    "时间过得真快，孩子已经上小学了。",
+    "球队在最后时间进球，赢得比赛。",
+    "这家饭店的红茶味道一般，价格偏贵。",
+]
 NOBODY = pl.DataFrame(schema=dict.fromkeys(("target", "decision", "reviewer", "at", "note"), pl.String))
 
 
@@ -37,11 +49,17 @@ def test_counts_examples_and_parents_are_true():
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_order_of_the_seeds_does_not_matter(order):
     seeds = frame(SEEDS)[::order]
-    assert mine_keywords(seeds, frame(GENERAL), KeywordSettings(), NOBODY).equals(mine_keywords(frame(SEEDS), frame(GENERAL), KeywordSettings(), NOBODY))
+    assert mine_keywords(seeds, frame(GENERAL), KeywordSettings(), NOBODY).equals(
+        mine_keywords(frame(SEEDS), frame(GENERAL), KeywordSettings(), NOBODY)
+    )
 
 
 def test_a_person_rejects_accepts_and_adds():
-    rows = [("杀青", "reject", "林", "2026-01-01", "试试"), ("天气", "accept", "林", "2026-01-01", ""), ("岩韵", "add", "林", "2026-01-01", "")]
+    rows = [
+        ("杀青", "reject", "林", "2026-01-01", "试试"),
+        ("天气", "accept", "林", "2026-01-01", ""),
+        ("岩韵", "add", "林", "2026-01-01", ""),
+    ]
     decided = mine(pl.DataFrame(rows, schema=NOBODY.schema, orient="row"), min_seed_docs=1)
     by_term = {row["term"]: row for row in decided.iter_rows(named=True)}
     assert (by_term["杀青"]["verdict"], by_term["杀青"]["reason"]) == ("dropped", "rejected_by_reviewer")

@@ -23,15 +23,22 @@ def ids(prefix: str, n: int) -> list[str]:
 def test_each_seed_names_its_nearest_documents_and_every_seed_is_answered_for():
     docs = vectors.normalise(np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32))
     seeds = vectors.normalise(np.array([[1, 0, 0], [0, -1, 0]], dtype=np.float32))
-    rows = nearest_documents(ids("a", 2), seeds, ids("d", 4), docs, RecallSettings(per_seed=2, min_similarity=0.5))
+    rows = nearest_documents(
+        ids("a", 2), seeds, ids("d", 4), docs, RecallSettings(per_seed=2, min_similarity=0.5)
+    )
     kept = rows.filter(pl.col("verdict") == "kept")
-    assert kept.select("seed_id", "doc_id", "rank").rows() == [(ids("a", 1)[0], ids("d", 1)[0], 1), (ids("a", 1)[0], ids("d", 2)[1], 2)]
+    assert kept.select("seed_id", "doc_id", "rank").rows() == [
+        (ids("a", 1)[0], ids("d", 1)[0], 1),
+        (ids("a", 1)[0], ids("d", 2)[1], 2),
+    ]
     assert rows.height == 4
     assert conservation("expand", pl.LazyFrame({"record_id": ids("a", 2)}), rows.lazy()).ok
 
 
 def test_a_seed_without_any_document_keeps_a_row():
-    rows = nearest_documents(ids("a", 1), np.eye(1, 3, dtype=np.float32), [], np.zeros((0, 3), dtype=np.float32), RecallSettings())
+    rows = nearest_documents(
+        ids("a", 1), np.eye(1, 3, dtype=np.float32), [], np.zeros((0, 3), dtype=np.float32), RecallSettings()
+    )
     assert rows.select("verdict", "reason", "doc_id").rows() == [("dropped", "not_recalled", None)]
 
 
@@ -52,8 +59,12 @@ def world():
     inside = generator.standard_normal((60, 20)) + centre
     outside = generator.standard_normal((340, 20))
     seeds = generator.standard_normal((30, 20)) + centre
-    docs = pl.DataFrame({"record_id": ids("d", 400)}).with_columns(vectors.series(vectors.normalise(np.concatenate([inside, outside]).astype(np.float32))))
-    known = pl.DataFrame({"record_id": ids("a", 30)}).with_columns(vectors.series(vectors.normalise(seeds.astype(np.float32))))
+    docs = pl.DataFrame({"record_id": ids("d", 400)}).with_columns(
+        vectors.series(vectors.normalise(np.concatenate([inside, outside]).astype(np.float32)))
+    )
+    known = pl.DataFrame({"record_id": ids("a", 30)}).with_columns(
+        vectors.series(vectors.normalise(seeds.astype(np.float32)))
+    )
     return known, docs, np.arange(400) < 60
 
 
@@ -81,9 +92,14 @@ def test_the_classifier_does_not_depend_on_the_order_and_comes_back_from_its_fol
 
 def test_reviews_are_learned_from_and_measured_on(world):
     seeds, docs, truth = world
-    rows = [(docs["record_id"][place], "accept" if truth[place] else "reject", "林", "2026", "") for place in range(0, 400, 4)]
+    rows = [
+        (docs["record_id"][place], "accept" if truth[place] else "reject", "林", "2026", "")
+        for place in range(0, 400, 4)
+    ]
     reviewed = pl.DataFrame(rows, schema=NOBODY.schema, orient="row")
-    model = train_classifier(seeds, docs, reviewed, ClassifierSettings(unlabelled_sample=400, heldout_share=0.5), 1)
+    model = train_classifier(
+        seeds, docs, reviewed, ClassifierSettings(unlabelled_sample=400, heldout_share=0.5), 1
+    )
     measures = model.measures
     assert measures["heldout"] > 20
     assert 0 <= measures["precision_low"] <= measures["precision"] <= measures["precision_high"] <= 1
@@ -96,7 +112,9 @@ def test_what_is_recalled_says_through_which_channel():
     probability = pl.DataFrame({"record_id": ids("d", 4), "probability": [0.9, 0.1, 0.2, 0.3]})
     nearest = pl.DataFrame({"doc_id": [ids("d", 2)[1]], "seed_id": ["s1"], "rank": [3], "similarity": [0.6]})
     hits = pl.DataFrame({"record_id": ids("d", 4), "keywords": [["茶"], [], [], []]})
-    accepted = pl.DataFrame([(ids("d", 3)[2], "accept", "林", "2026", "")], schema=NOBODY.schema, orient="row")
+    accepted = pl.DataFrame(
+        [(ids("d", 3)[2], "accept", "林", "2026", "")], schema=NOBODY.schema, orient="row"
+    )
     rows = judge_recall(docs, probability, nearest, hits, accepted, ClassifierSettings())
     assert rows["channel"].to_list() == ["classifier", "seed", "reviewer", None]
     assert rows["verdict"].to_list() == ["kept", "kept", "kept", "dropped"]
@@ -104,14 +122,32 @@ def test_what_is_recalled_says_through_which_channel():
 
 
 def test_a_decision_finds_its_record_by_id_uri_or_native_id():
-    records = pl.LazyFrame({"record_id": ids("d", 3), "uri": ["http://a/1", "http://a/2", "f.jsonl"], "native_id": [None, None, "g-7"]})
-    decisions = pl.DataFrame({"target": [ids("d", 1)[0], "http://a/2", "g-7", "nobody"], "decision": ["accept", "reject", "accept", "accept"], "reviewer": "林", "at": "2026", "note": ""})
-    assert dict(resolve(decisions, records).select("record_id", "decision").iter_rows()) == dict(zip(ids("d", 3), ["accept", "reject", "accept"], strict=True))
+    records = pl.LazyFrame(
+        {
+            "record_id": ids("d", 3),
+            "uri": ["http://a/1", "http://a/2", "f.jsonl"],
+            "native_id": [None, None, "g-7"],
+        }
+    )
+    decisions = pl.DataFrame(
+        {
+            "target": [ids("d", 1)[0], "http://a/2", "g-7", "nobody"],
+            "decision": ["accept", "reject", "accept", "accept"],
+            "reviewer": "林",
+            "at": "2026",
+            "note": "",
+        }
+    )
+    assert dict(resolve(decisions, records).select("record_id", "decision").iter_rows()) == dict(
+        zip(ids("d", 3), ["accept", "reject", "accept"], strict=True)
+    )
 
 
 def test_a_rejected_document_leaves_with_the_name_of_the_reviewer():
     docs = pl.DataFrame({"record_id": ids("d", 2), "probability": [0.9, 0.9]})
-    reviewed = pl.DataFrame([(ids("d", 1)[0], "reject", "林", "2026-01-02", "讲咖啡")], schema=NOBODY.schema, orient="row")
+    reviewed = pl.DataFrame(
+        [(ids("d", 1)[0], "reject", "林", "2026-01-02", "讲咖啡")], schema=NOBODY.schema, orient="row"
+    )
     rows = apply_reviews(docs, reviewed)
     assert rows["reason"].to_list() == ["rejected_by_reviewer", None]
     assert json.loads(rows["evidence"][0])["note"] == "讲咖啡"
