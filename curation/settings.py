@@ -259,8 +259,9 @@ class PoolSettings(Section):
         description="English words in a row shared with a benchmark question that count as a leak",
     )
     dedup: DedupSettings = Field(
-        DedupSettings(ngram=3, threshold=0.65), description="exact and near duplicates"
-    )  # type: ignore[call-arg]
+        DedupSettings(ngram=3, threshold=0.65),  # type: ignore[call-arg]
+        description="exact and near duplicates",
+    )
 
 
 class LanguageModelSettings(Section):

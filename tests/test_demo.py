@@ -181,7 +181,7 @@ def test_why_a_dropped_near_duplicate(demo):
     row = demo.all_rows("unique_docs").filter(pl.col("reason") == "near_duplicate_of").row(0, named=True)
     found = why(demo, row["record_id"])
     step = next(step for step in found["steps"] if step["table"] == "unique_docs")
-    assert step["evidence"]["similarity"] >= step["evidence"]["limits"]["threshold"]
+    assert step["evidence"]["similarity"] >= step["evidence"]["limits"]["similarity"]
     assert found["others"][row["duplicate_of"]]
 
 
