@@ -38,7 +38,7 @@ def nearest_documents(
     """
     seed_names, doc_names = list(seed_ids), list(doc_ids)
     similarity, index = vectors.top_k(seed_vectors, doc_vectors, settings.per_seed)
-    seeds = np.repeat(np.arange(len(seed_names)), similarity.shape[1]) if seed_ids else np.empty(0, int)
+    seeds = np.repeat(np.arange(len(seed_names)), similarity.shape[1])
     found = pl.DataFrame(
         {
             "seed_id": pl.Series([seed_names[place] for place in seeds], dtype=pl.String),
