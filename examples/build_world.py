@@ -152,7 +152,7 @@ def make_traps(articles: Sequence[Article], seed: int = SEED) -> list[dict[str, 
         "/archive/luanma.html",
         "mojibake",
         "旧文存档（乱码）",
-        ["mojibake", "wrong_language", "symbols"],
+        ["mojibake", "unreadable_text", "wrong_language", "symbols"],
         article=_fields(garbled, title, body),
     )
     add("/archive/empty.html", "empty_page", "一篇空白", ["empty", "too_short"])
