@@ -24,7 +24,11 @@ def test_each_seed_names_its_nearest_documents_and_every_seed_is_answered_for():
     docs = vectors.normalise(np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32))
     seeds = vectors.normalise(np.array([[1, 0, 0], [0, -1, 0]], dtype=np.float32))
     rows = nearest_documents(
-        pl.Series(ids("a", 2)), seeds, pl.Series(ids("d", 4)), docs, RecallSettings(per_seed=2, min_similarity=0.5)
+        pl.Series(ids("a", 2)),
+        seeds,
+        pl.Series(ids("d", 4)),
+        docs,
+        RecallSettings(per_seed=2, min_similarity=0.5),
     )
     kept = rows.filter(pl.col("verdict") == "kept")
     assert kept.select("seed_id", "doc_id", "rank").rows() == [
