@@ -450,21 +450,30 @@ def _short(value: Any) -> str:
 
 @app.command()
 def evaluate(
-    task: Annotated[str, typer.Argument(help="recall or defects")],
+    task: Annotated[str, typer.Argument(help="What to measure, such as recall, defects, html, neardup.")],
     data: Annotated[Path, typer.Option("--data", help="Folder with the labelled data.")],
     profile: ProfileOption = None,
     set_: SetOption = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Run the baselines beside it (recall).")
-    ] = False,
+        bool | None, typer.Option("--baselines", help="Run the baselines beside it.")
+    ] = None,
+    reviews: Annotated[
+        int | None, typer.Option(min=1, help="Reviews that a simulated person gives, in all.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds that these reviews are given in.")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Folder with the labelled data to train on before.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a method on labelled data."""
+    """Measure a method on labelled data; each task takes only the options that it has a use for."""
     from curation.evaluation import evaluate as measure
 
     world = _World(profile, set_)
+    given = {"baselines": baselines, "reviews": reviews, "rounds": rounds, "train": train}
+    options = {name: value for name, value in given.items() if value is not None}
     with _progress(as_json):
-        result = measure(task, data, world.profile, baselines=baselines)
+        result = measure(task, data, world.profile, **options)
     if as_json:
         _print_json(result)
         return

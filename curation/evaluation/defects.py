@@ -33,7 +33,7 @@ DUPLICATES = ("exact_dup", "near_dup")
 _WITHOUT_SCORE = (*DUPLICATES, "empty", "benchmark_leak")
 
 
-def evaluate_defects(folder: Path, profile: Profile, seed: int) -> dict[str, float]:
+def evaluate_defects(folder: Path, profile: Profile) -> dict[str, float]:
     """Curate a pool with planted defects and compare with the labels.
 
     Returns
@@ -57,7 +57,7 @@ def evaluate_defects(folder: Path, profile: Profile, seed: int) -> dict[str, flo
     data = read_lines(folder, "data", ["id", "instruction", "output"])
     labels = read_lines(folder, "labels", ["id", "defect"])
     pool = pool_samples(_samples(data, folder), _benchmark(folder), profile.pool)
-    judged = _curated(pool, profile, seed)
+    judged = _curated(pool, profile)
     truth = data.select("id").join(labels, on="id", how="left", maintain_order="left")
     return figures(truth.hstack(judged.drop("record_id")))
 
@@ -91,10 +91,10 @@ def _benchmark(folder: Path) -> pl.DataFrame:
     )
 
 
-def _curated(pool: pl.DataFrame, profile: Profile, seed: int) -> pl.DataFrame:
+def _curated(pool: pl.DataFrame, profile: Profile) -> pl.DataFrame:
     """What the assets make of the pool: record_id, reason (null: kept), and the scores of every row."""
     kept = pool.filter(pl.col("verdict") == "kept").sort("record_id")
-    settings = profile.scores
+    settings, seed = profile.scores, profile.seed
     model = lm.train_language_model(
         kept["prompt"].to_list(), kept["answer"].to_list(), settings.language_model, seed
     )

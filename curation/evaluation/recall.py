@@ -13,15 +13,13 @@ import polars as pl
 
 from curation import ngrams, vectors
 from curation.domain import classifier, recall
-from curation.evaluation.reading import read_lines
+from curation.evaluation.reading import read_lines, read_table
 from curation.lsa import Lsa
-from curation.settings import DomainProfile
+from curation.settings import Profile
 from curation.text import normalise
 
 
-def evaluate_recall(
-    folder: Path, settings: DomainProfile, seed: int, *, baselines: bool = False
-) -> dict[str, float]:
+def evaluate_recall(folder: Path, profile: Profile, *, baselines: bool = False) -> dict[str, float]:
     """Rank a pool for its domain by nothing but the seeds, and compare with the labels.
 
     Returns
@@ -35,7 +33,8 @@ def evaluate_recall(
     UserError
         A file is missing or lacks a column.
     """
-    pool = _texts(pl.read_parquet(folder / "pool.parquet"))
+    settings, seed = profile.domain, profile.seed
+    pool = _texts(read_table(folder, "pool", ["id", "text"]))
     seeds = _texts(read_lines(folder, "seeds", ["id", "text"]))
     labels = read_lines(folder, "labels", ["id", "in_domain", "kind"])
     encoder = Lsa.fit(pl.concat([pool["text"], seeds["text"]]), settings.encoder, seed)

@@ -59,6 +59,10 @@ def test_why_by_text(world, command):
         (["why", "nothing"], "no record matches"),
         (["evaluate", "cooking", "--data", "."], "unknown task 'cooking'; allowed: recall, defects"),
         (["evaluate", "recall", "--data", "/nowhere"], "no such folder"),
+        (
+            ["evaluate", "recall", "--data", ".", "--train", "."],
+            "does not take --train; allowed: --baselines",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(world, command, words, message):

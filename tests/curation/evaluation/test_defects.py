@@ -61,7 +61,7 @@ def test_a_folder(tmp_path: Path, samples: list[tuple[str, str]]) -> None:
             handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table)
     question = {"id": "b0", "question": samples[1][0], "options": ["甲", "乙"]}
     (tmp_path / "benchmark.jsonl").write_text(json.dumps(question, ensure_ascii=False), encoding="utf-8")
-    found = evaluate_defects(tmp_path, profile(), 1)
+    found = evaluate_defects(tmp_path, profile())
     assert found["recall.empty"] == found["recall.exact_dup"] == 1.0
     assert found["defects_left"] == 0.0
     assert 0 < found["null_dropped"] < 0.5  # the leak, and some of a pool too small to learn from
@@ -69,9 +69,9 @@ def test_a_folder(tmp_path: Path, samples: list[tuple[str, str]]) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="data"):
-        evaluate_defects(tmp_path, profile(), 1)
+        evaluate_defects(tmp_path, profile())
     with pytest.raises(UserError, match="language model"):
-        evaluate_defects(tmp_path, profile(model="some/model"), 1)
+        evaluate_defects(tmp_path, profile(model="some/model"))
 
 
 @pytest.fixture
