@@ -71,13 +71,37 @@ class Source(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,60}$", description="name of the source")
     role: Literal["document", "seed", "sample", "benchmark"] = Field(description="what the records are")
-    kind: Literal["web", "html", "jsonl", "parquet"] = Field(description="how it is read")
-    path: str | None = Field(None, description="file, folder or glob (all kinds but web)")
+    kind: Literal[
+        "web",
+        "html",
+        "text",
+        "markdown",
+        "epub",
+        "warc",
+        "wikipedia",
+        "jsonl",
+        "csv",
+        "parquet",
+        "huggingface",
+    ] = Field(description="how it is read")
+    path: str | None = Field(
+        None, description="file, folder or glob, local or an fsspec URL such as s3:// (all kinds but web)"
+    )
     urls: tuple[str, ...] = Field((), description="start URLs (kind web)")
     crawl: Crawl = Field(Crawl(), description="how to crawl (kind web)")  # type: ignore[call-arg]
     fields: Fields = Field(Fields(), description="names of columns or keys")  # type: ignore[call-arg]
-    shard_rows: int = Field(50_000, ge=1, description="rows of a Parquet file in one shard")
-    shard_bytes: int = Field(64_000_000, ge=1_000, description="bytes of a JSONL file in one shard")
+    shard_rows: int = Field(50_000, ge=1, description="rows in one shard (parquet, huggingface)")
+    shard_bytes: int = Field(64_000_000, ge=1_000, description="bytes of files in one shard (other kinds)")
+    max_record_bytes: int = Field(
+        20_000_000,
+        ge=1_000,
+        description="bytes that one line, page, chapter or file may have, unpacked; larger ones are quarantined",
+    )
+    max_unpacked_ratio: int = Field(
+        100,
+        ge=1,
+        description="times its own size that a packed file may unpack to, beyond the first 100 MB",
+    )
 
     @model_validator(mode="after")
     def _has_place(self) -> Source:

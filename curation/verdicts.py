@@ -38,6 +38,7 @@ REASONS: dict[str, Reason] = {
         Reason("unreadable_file", "quarantined", "the file could not be opened or read"),
         Reason("unreadable_text", "quarantined", "the bytes could not be decoded into text"),
         Reason("missing_field", "quarantined", "a field that the source names is missing or empty"),
+        Reason("too_large", "quarantined", "a line, page or file with more bytes than a record of the source may have"),
         Reason("http_error", "quarantined", "the server answered with an error status"),
         Reason("fetch_failed", "quarantined", "the page could not be fetched (connection, time-out, size)"),
         Reason("redirect_loop", "quarantined", "the page redirects without end"),
@@ -47,6 +48,7 @@ REASONS: dict[str, Reason] = {
         Reason("address_forbidden", "dropped", "the address is private, loopback or not http(s), and the profile does not allow it"),
         Reason("over_crawl_budget", "dropped", "the page lies beyond the crawl's depth or page budget"),
         Reason("not_text", "dropped", "the page is neither HTML nor text"),
+        Reason("not_an_article", "dropped", "a page of a wiki that is no article (talk, user, template, category, ...)"),
         # rules on text
         Reason("empty", "dropped", "no text is left"),
         Reason("too_short", "dropped", "shorter than the limit"),

@@ -1,41 +1,48 @@
 """Records read out of files: documents, instruction samples, benchmark questions.
 
-Belongs here: one row for every line, row or file of a shard, readable or not. Does not belong here:
-which files make a shard (`sources`), websites (`crawler`), or what is to be thought of a text (`curation`).
+Belongs here: one row for every line, row, page, chapter or file of a shard, readable or not, as a table.
+Does not belong here: what a row of a format is (`formats`), which files make a shard (`sources`), websites
+(`crawler`), or what is to be thought of a text (`curation`).
 """
 
 from __future__ import annotations
 
-import gzip
-import re
-import sys
-import zlib
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import orjson
 import polars as pl
 
 from curation import schemas
 from curation.errors import UserError
-from curation.progress import track
+from curation.progress import report
 from curation.records import record_id
 from curation.settings import Fields, Source
 from curation.verdicts import REASONS
-from resources.sources import File, Shard, plan_shards, shard_files
+from resources.formats import columnar, delimited, epub, jsonl, pages, warc, wikipedia
+from resources.formats.columnar import Batch
+from resources.formats.rows import Row, declared_charset, is_binary, is_page
+from resources.sources import WHOLE_FILES, Shard, format_of, plan_shards, shard_files
+from resources.streams import File, state
 
-#: Bytes read at once; few where what was unpacked just before a break would be lost with the block.
-_BLOCK = 1 << 22
-_SMALL_BLOCK = 1 << 16
-#: Bytes in which a page says what it is.
-_HEAD = 2_048
-_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)  # fmt: skip
-_CHARSET = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.I)
-_BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-_MAGIC = (b"%PDF-", b"PK\x03\x04", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b", b"Rar!", b"\x7fELF")
+__all__ = [
+    "declared_charset",
+    "is_binary",
+    "is_page",
+    "read_benchmark",
+    "read_benchmarks",
+    "read_documents",
+    "read_samples",
+]
+
+#: Kinds whose rows are records with named fields; of all others a row is a document.
+RECORD_KINDS = ("jsonl", "parquet", "csv", "huggingface")
+#: Rows are put into columns when there are so many of them, or their bodies have so many bytes.
+_PART_ROWS, _PART_BYTES = 20_000, 1 << 24
 #: Names of speakers in conversations (ShareGPT, OpenAI and their kin), by role.
 _ROLES = {
     **dict.fromkeys(("system",), "system"),
@@ -48,14 +55,6 @@ _QUESTIONS = ("question", "text", "prompt", "instruction")
 _OPTIONS = ("options", "choices")
 
 
-class _Broken(Exception):
-    """A file that breaks off at a byte, with what was read of the line that starts there."""
-
-    def __init__(self, error: str, at: int, rest: bytes) -> None:
-        super().__init__(error)
-        self.at, self.rest = at, rest
-
-
 class _Refused(Exception):
     """A row that cannot be used: a code of the registry and what is wrong."""
 
@@ -64,37 +63,25 @@ class _Refused(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line, row or file. `found` is None where it could not be read, for the reason given."""
-
-    uri: str
-    position: int
-    found: Mapping[str, Any] | None
-    reason: str | None = None
-    noted: Mapping[str, Any] = field(default_factory=dict)
-    raw: bytes | None = None
-
-
 def read_documents(shard: Shard) -> pl.DataFrame:
     """The documents of a shard of files: the table `raw_crawl` without `run_id`.
 
-    One row for every line that is not blank (JSONL), row (Parquet) or file (HTML), in order. The
-    position is the byte at which the line starts, the number of the row, or 0. The body is the text in
-    UTF-8, or the bytes of the file; for what could not be read, the bytes as they are.
+    One row for every line that is not blank (JSONL), record (CSV), row (Parquet, Arrow), page (WARC,
+    Wikipedia), chapter (EPUB) or file (HTML, text, Markdown), in order. The position is the byte at which
+    it starts, the number of the row or chapter, or 0. The body is the text in UTF-8, or the bytes of the
+    page or file; for a record that could not be read, the bytes as they are.
 
     Raises
     ------
     UserError
-        A field that the source names is not a column of its Parquet file.
+        A field that the source names is not a column of its file.
     """
     if shard.source.kind == "web":
         raise ValueError("a website is crawled (resources.crawler), not read")
-    if shard.source.kind == "html":
-        return _frame(
-            "raw_crawl", shard, [_html(one) for one in track(shard_files(shard), "read files", every=100)]
-        )
-    return _frame("raw_crawl", shard, _read(shard, _document, [[shard.source.fields.text]]))
+    if shard.source.kind in RECORD_KINDS:
+        text = shard.source.fields.text
+        return _frame("raw_crawl", shard, _read(shard, _document, [[text]], _document_batch))
+    return _frame("raw_crawl", shard, map(_page, _pages(shard)))
 
 
 def read_samples(shard: Shard) -> pl.DataFrame:
@@ -107,21 +94,25 @@ def read_samples(shard: Shard) -> pl.DataFrame:
     Raises
     ------
     UserError
-        The source is not made of lines or rows, or a field that it names is no column of its file.
+        The source is not made of records, or a field that it names is no column of its file.
     """
+    _must_hold_records(shard.source, "samples")
     fields = shard.source.fields
-    if shard.source.kind not in ("jsonl", "parquet"):
-        raise UserError(
-            f"kind {shard.source.kind} holds no samples",
-            where=f"source {shard.source.name}",
-            allowed="jsonl, parquet",
-        )
     needed = (
         [[fields.messages]]
         if fields.messages
         else [[fields.instruction, *_CONVERSATIONS], [fields.output, *_CONVERSATIONS]]
     )
     return _frame("raw_samples", shard, _read(shard, _sample, needed))
+
+
+def _must_hold_records(source: Source, what: str) -> None:
+    if source.kind not in RECORD_KINDS:
+        raise UserError(
+            f"kind {source.kind} holds no {what}",
+            where=f"source {source.name}",
+            allowed=", ".join(RECORD_KINDS),
+        )
 
 
 def read_benchmarks(sources: Sequence[Source]) -> pl.DataFrame:
@@ -135,38 +126,21 @@ def read_benchmark(source: Source) -> pl.DataFrame:
 
     Reads a question with a list of options, with columns A, B, C, ... (as C-Eval and CMMLU have), or
     a text alone. What cannot be read stands as it is: the words of a question are in it all the same.
+
+    Raises
+    ------
+    UserError
+        The source is not made of records.
     """
+    _must_hold_records(source, "questions")
     rows = [
         (_benchmark_id(row, source.fields), _question(row, source.fields))
         for shard in plan_shards([source])
-        for row in _rows(shard)
+        for row in _rows(_records(shard))
     ]
     return pl.DataFrame(rows, schema={"id": pl.String, "text": pl.String}, orient="row").filter(
         pl.col("text") != ""
     )
-
-
-# -- what a body is -----------------------------------------------------------------------------
-
-
-def declared_charset(body: bytes) -> str | None:
-    """The character set that a page says it is in: by its byte order mark or a meta tag."""
-    for mark, name in _BOMS.items():
-        if body.startswith(mark):
-            return name
-    found = _CHARSET.search(body, 0, _HEAD)
-    return found[1].decode("ascii").lower() if found else None
-
-
-def is_page(body: bytes) -> bool:
-    """Whether it is a whole HTML page."""
-    return _PAGE.match(body, 0, _HEAD) is not None
-
-
-def is_binary(body: bytes) -> bool:
-    """Whether it is no text at all: a well-known binary format, or NUL bytes outside of UTF-16."""
-    wide = body.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return body.startswith(_MAGIC) or (not wide and b"\0" in body[:_HEAD])
 
 
 # -- from rows to tables ------------------------------------------------------------------------
@@ -176,43 +150,60 @@ def _read(
     shard: Shard,
     convert: Callable[[Mapping[str, Any], Fields], dict[str, Any]],
     needed: Sequence[Sequence[str]],
-) -> Iterator[dict[str, Any]]:
-    """One dict for every row of a shard, in the columns that `convert` fills."""
+    convert_batch: Callable[[Batch, Fields], pl.DataFrame | None] = lambda batch, fields: None,
+) -> Iterator[dict[str, Any] | pl.DataFrame]:
+    """The records of a shard in the columns that `convert` fills: many at once where that is possible."""
     fields = shard.source.fields
-    columns = {*fields.model_dump().values(), *_CONVERSATIONS}
-    for row in track(_rows(shard, needed, columns), "read rows", every=10_000):
-        out: dict[str, Any] = {
-            "uri": row.uri,
-            "position": row.position,
-            "reason": row.reason,
-            "body": row.raw,
-        }
-        noted = dict(row.noted)
-        if row.found is not None:
-            out["native_id"] = _native_id(row.found, fields.id)
-            try:
-                out |= convert(row.found, fields)
-            except _Refused as refused:
-                noted["error"] = str(refused)
-                out |= {"reason": refused.reason, "body": row.raw or _as_json(row.found)}
-        out["evidence"] = orjson.dumps(noted).decode()
-        yield out
+    columns = {name for name in fields.model_dump().values() if name} | set(_CONVERSATIONS)
+    for item in _records(shard, needed, columns):
+        frame = convert_batch(item, fields) if isinstance(item, Batch) else None
+        if frame is not None:
+            yield frame
+            continue
+        for row in _rows([item]):
+            out = _columns(row)
+            if row.found is not None:
+                out["native_id"] = _native_id(row.found, fields.id)
+                try:
+                    out |= convert(row.found, fields)
+                except _Refused as refused:
+                    out["evidence"] = _json({**row.noted, "error": str(refused)})
+                    out |= {"reason": refused.reason, "body": row.raw or _as_json(row.found)}
+            yield out
 
 
-def _frame(table: str, shard: Shard, rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
+def _columns(row: Row) -> dict[str, Any]:
+    """What every row of a table has."""
+    return {
+        "uri": row.uri,
+        "position": row.position,
+        "reason": row.reason,
+        "evidence": _json(row.noted),
+        "body": row.raw,
+        "place": row.place or row.uri,
+    }
+
+
+def _page(row: Row) -> dict[str, Any]:
+    """A page or chapter in the columns of `raw_crawl`."""
+    return _columns(row) | dict(row.found or {})
+
+
+def _json(noted: Mapping[str, Any]) -> str:
+    return orjson.dumps(noted).decode() if noted else "{}"
+
+
+def _frame(table: str, shard: Shard, items: Iterable[dict[str, Any] | pl.DataFrame]) -> pl.DataFrame:
     """The rows as their table, with identity and verdict."""
     types = {name: dtype for name, dtype in schemas.columns(table).items() if name != "run_id"}
-    filled = {
+    given = {
         name: dtype
         for name, dtype in types.items()
         if name not in ("record_id", "source", "shard", "verdict")
-    }
-    values: dict[str, list[Any]] = {name: [] for name in filled}
-    for row in rows:
-        for name, column in values.items():
-            column.append(row.get(name))
+    } | {"place": pl.String()}
+    parts = list(_parts(items, given))
     verdicts = {code: reason.verdict for code, reason in REASONS.items()}
-    frame = pl.DataFrame(values, schema=filled).with_columns(
+    frame = pl.concat([pl.DataFrame(schema=given), *parts], rechunk=False).with_columns(
         source=pl.lit(shard.source.name),
         shard=pl.lit(shard.key),
         verdict=pl.col("reason").replace_strict(verdicts, default="kept", return_dtype=types["verdict"]),
@@ -220,48 +211,75 @@ def _frame(table: str, shard: Shard, rows: Iterable[dict[str, Any]]) -> pl.DataF
     return frame.with_columns(record_id=_record_ids(shard, frame)).select(list(types))
 
 
+def _parts(
+    items: Iterable[dict[str, Any] | pl.DataFrame], types: Mapping[str, Any]
+) -> Iterator[pl.DataFrame]:
+    """Rows as frames of some thousand; so never more than these are Python objects at once."""
+    values: dict[str, list[Any]] = {name: [] for name in types}
+    done = rows = weight = 0
+    for item in chain(items, [None]):
+        at_end = item is None or isinstance(item, pl.DataFrame)
+        if rows and (at_end or rows >= _PART_ROWS or weight >= _PART_BYTES):
+            yield pl.DataFrame(values, schema=types)
+            for column in values.values():
+                column.clear()
+            rows = weight = 0
+        if isinstance(item, pl.DataFrame):
+            missing = [
+                pl.lit(None, dtype).alias(name) for name, dtype in types.items() if name not in item.columns
+            ]
+            yield item.with_columns(missing).select(list(types))
+            done += item.height
+        elif item is not None:
+            get = item.get
+            for name, column in values.items():
+                column.append(get(name))
+            rows, weight, done = rows + 1, weight + len(get("body") or b""), done + 1
+        if item is None or at_end or done % 10_000 == 0:
+            report("read rows", done)
+
+
 def _record_ids(shard: Shard, frame: pl.DataFrame) -> pl.Series:
     """Ids of the rows: by the source's own id, or by position where it has none or repeats one."""
-    source = shard.source.name
-    marked = frame.select("uri", "position", "native_id")
-    if shard.path and (shard.start or shard.stop is not None) and shard.source.fields.id:
-        repeats = _repeats(shard)
-        later = [
-            native is not None and position != repeats.get(native, position)
-            for position, native in marked.select("position", "native_id").iter_rows()
-        ]
+    source, native = shard.source.name, pl.col("native_id")
+    if shard.source.kind not in RECORD_KINDS or not shard.source.fields.id:
+        own = pl.lit(None, pl.String)
+    elif shard.path and (shard.start or shard.stop is not None):
+        first = native.hash().replace_strict(_repeats(shard), default=None, return_dtype=pl.Int64)
+        own = pl.when(first.is_null() | (first == pl.col("position"))).then(native)
     else:
-        first = pl.int_range(pl.len()).over("uri", "native_id") == 0
-        later = marked.select(~first & pl.col("native_id").is_not_null()).to_series().to_list()
+        own = pl.when(pl.int_range(pl.len()).over("place", "native_id") == 0).then(native)
+    places = frame.select("place", "position", own.alias("own"))
     return pl.Series(
         [
-            record_id(source, uri, position if native is None or repeated else native)
-            for (uri, position, native), repeated in zip(marked.iter_rows(), later, strict=True)
+            record_id(source, place, position if own is None else own)
+            for place, position, own in places.iter_rows()
         ],
         dtype=pl.String,
     )
 
 
-def _repeats(shard: Shard) -> Mapping[str, int]:
-    """For every id that the file of a slice gives more than once: the position of the first row with it."""
-    look = Path(shard.path or "").stat()
-    return _repeats_of(shard.source, shard.path or "", look.st_size, look.st_mtime_ns)
+def _repeats(shard: Shard) -> Mapping[int, int]:
+    """For every id that the file of a slice gives more than once, by its hash: the first row with it."""
+    (file,) = shard_files(shard)
+    return _repeats_of(shard.source, file, state(file.path))
 
 
 @lru_cache(maxsize=8)
-def _repeats_of(source: Source, path: str, size: int, modified: int) -> Mapping[str, int]:
-    """See `_repeats`; remembered, so that the file is gone through once for all of its slices."""
-    whole = Shard(source.name, source, path)
-    name = source.fields.id or ""
-    places = (
-        (_native_id(row.found, name), row.position)
-        for row in _rows(whole, columns=[name])
-        if row.found is not None
-    )
-    seen = pl.DataFrame(places, schema={"id": pl.String, "position": pl.Int64}, orient="row")
-    twice = (
-        seen.drop_nulls().filter(pl.col("id").is_duplicated()).group_by("id").agg(pl.col("position").min())
-    )
+def _repeats_of(source: Source, file: File, state: str) -> Mapping[int, int]:
+    """See `_repeats`; remembered, so that the file is gone through once for all of its slices.
+
+    Two ids with one 64-bit hash would count as the same id given twice, which harms nothing.
+    """
+    whole, name = Shard(source.name, source, str(file.path)), source.fields.id or ""
+    hashes, positions = array("Q"), array("q")
+    for item in _records(whole, columns=[name]):
+        rows = [(_native_id(row.found, name), row.position) for row in _rows([item]) if row.found is not None]
+        known = pl.DataFrame(rows, schema={"id": pl.String, "at": pl.Int64}, orient="row").drop_nulls()
+        hashes.extend(known["id"].hash())
+        positions.extend(known["at"])
+    seen = pl.DataFrame({"hash": np.frombuffer(hashes, np.uint64), "at": np.frombuffer(positions, np.int64)})
+    twice = seen.filter(pl.col("hash").is_duplicated()).group_by("hash").agg(pl.col("at").min())
     return dict(twice.iter_rows())
 
 
@@ -298,6 +316,49 @@ def _as_json(found: Mapping[str, Any]) -> bytes:
     return orjson.dumps(dict(found), default=repr, option=orjson.OPT_NON_STR_KEYS)
 
 
+def _document_batch(batch: Batch, fields: Fields) -> pl.DataFrame | None:
+    """What `_document` makes of each row, for many rows at once; None where a row needs a closer look."""
+    import pyarrow as pa
+
+    kept = [name for name in (fields.id, fields.text, fields.title) if name in batch.data.schema.names]
+    try:
+        batch.data.validate(full=True)
+        found = pl.from_arrow(batch.data.select(list(dict.fromkeys(kept))))
+    except pa.ArrowException:
+        return None
+    assert isinstance(found, pl.DataFrame)
+    nothing = pl.repeat(None, found.height, dtype=pl.String, eager=True)
+    text, title, own = (
+        found[name] if name and name in kept else nothing for name in (fields.text, fields.title, fields.id)
+    )
+    is_text = text.dtype == pl.String
+    if (
+        text.null_count()
+        or not (is_text or text.dtype == pl.Binary)
+        or title.dtype != pl.String
+        or not (own.dtype == pl.String or own.dtype.is_integer())
+    ):
+        return None
+    body = text.cast(pl.Binary)
+    # most texts are no page, which their first character tells
+    could_be_page = text.str.contains(r"^\x{FEFF}?[\t-\r ]*<") if is_text else text.is_not_null()
+    rows = could_be_page.arg_true()
+    page = pl.Series([is_page(one) for one in body.gather(rows)], dtype=pl.Boolean)
+    charset = "utf-8" if is_text else pl.Series([declared_charset(one) for one in body], dtype=pl.String)
+    return pl.DataFrame({"body": body}).with_columns(
+        uri=pl.lit(batch.uri),
+        place=pl.lit(batch.uri),
+        position=pl.int_range(batch.position, batch.position + body.len(), dtype=pl.Int64),
+        native_id=own.cast(pl.String).replace("", None),
+        title=title,
+        media_type=pl.when(could_be_page.scatter(rows, page))
+        .then(pl.lit("text/html"))
+        .otherwise(pl.lit("text/plain")),
+        charset=pl.lit(charset),
+        evidence=pl.lit("{}"),
+    )
+
+
 def _document(found: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     value = found.get(fields.text)
     body = value if isinstance(value, bytes) else _text(found, fields.text).encode("utf-8")
@@ -307,26 +368,6 @@ def _document(found: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
         "body": body,
         "media_type": "text/html" if page else "text/plain",
         "charset": declared_charset(body) if isinstance(value, bytes) else "utf-8",
-    }
-
-
-def _html(file: File) -> dict[str, Any]:
-    out: dict[str, Any] = {"uri": file.uri, "position": 0, "evidence": "{}"}
-    try:
-        body = file.path.read_bytes()
-    except OSError as error:
-        return out | {
-            "reason": "unreadable_file",
-            "evidence": orjson.dumps({"error": str(error.strerror)}).decode(),
-        }
-    noted = orjson.dumps({"bytes": len(body)}).decode()
-    if is_binary(body):
-        return out | {"body": body, "reason": "not_text", "evidence": noted}
-    return out | {
-        "body": body,
-        "media_type": "text/html",
-        "charset": declared_charset(body),
-        "evidence": noted,
     }
 
 
@@ -364,7 +405,7 @@ def _messages(found: Mapping[str, Any], name: str) -> list[dict[str, str]]:
     return messages
 
 
-def _question(row: _Row, fields: Fields) -> str:
+def _question(row: Row, fields: Fields) -> str:
     """A benchmark question with its options, one a line."""
     found = row.found
     if found is None:
@@ -380,147 +421,60 @@ def _question(row: _Row, fields: Fields) -> str:
     return "\n".join([found[names[0]], *(str(option) for option in listed if option is not None)])
 
 
-def _benchmark_id(row: _Row, fields: Fields) -> str:
+def _benchmark_id(row: Row, fields: Fields) -> str:
     return _native_id(row.found or {}, fields.id or "id") or f"{row.uri}#{row.position}"
 
 
 # -- from files to rows -------------------------------------------------------------------------
 
 
-def _rows(
-    shard: Shard, needed: Sequence[Sequence[str]] = (), columns: Collection[str] | None = None
-) -> Iterator[_Row]:
-    """The rows of all files of a shard.
-
-    Of Parquet files, one column of each group that is `needed` must be there, and only `columns` are read.
-    """
-    for file in shard_files(shard):
-        start, stop = (shard.start, shard.stop) if shard.path else (0, None)
-        if shard.source.kind == "parquet":
-            yield from _parquet_rows(file, shard.source, start, stop, needed, columns)
+def _rows(items: Iterable[Row | Batch]) -> Iterator[Row]:
+    """Rows one by one."""
+    for item in items:
+        if isinstance(item, Batch):
+            yield from item.rows()
         else:
-            yield from _json_rows(file, start, stop)
+            yield item
 
 
-def _json_rows(file: File, start: int, stop: int | None) -> Iterator[_Row]:
-    """The lines of a JSONL file that start in a range of bytes; blank ones are no rows."""
-    before = cache(lambda: _count_lines(file.path, start))
-    try:
-        for number, (at, line) in enumerate(_lines(file.path, start, stop), 1):
-            if not line.strip():
-                continue
-            try:
-                found = orjson.loads(line)
-                error = None if isinstance(found, dict) else f"a {type(found).__name__}, not an object"
-            except orjson.JSONDecodeError as wrong:
-                error = str(wrong)
-            if error is None:
-                yield _Row(file.uri, at, found, noted={"bytes": len(line)}, raw=line)
-            else:
-                noted = {"bytes": len(line), "line": before() + number, "error": error}
-                yield _Row(file.uri, at, None, "unreadable_line", noted, line)
-    except _Broken as broken:
-        noted = {"error": str(broken), "offset": broken.at}
-        yield _Row(file.uri, broken.at, None, "unreadable_file", noted, broken.rest or None)
+def _records(
+    shard: Shard, needed: Sequence[Sequence[str]] = (), columns: Collection[str] | None = None
+) -> Iterator[Row | Batch]:
+    """The records of all files of a shard.
 
-
-def _lines(path: Path, start: int, stop: int | None) -> Iterator[tuple[int, bytes]]:
-    """Each line with the (unpacked) byte at which it starts.
-
-    Only a line feed ends a line: U+2028 and the like are legal inside JSON texts. A byte order mark
-    is skipped.
+    Of files with columns, one of each group that is `needed` must be there, and only `columns` are read.
     """
-    at, rest = start, b""
-    try:
-        for block in _blocks(path, start, stop):
-            *lines, rest = (rest + block).split(b"\n")
-            for line in lines:
-                yield at, line.removeprefix(b"\xef\xbb\xbf") if at == 0 else line
-                at += len(line) + 1
-    except (OSError, EOFError, zlib.error) as error:
-        raise _Broken(str(error), at, rest) from None
-    if rest:
-        yield at, rest.removeprefix(b"\xef\xbb\xbf") if at == 0 else rest
-
-
-def _blocks(path: Path, start: int, stop: int | None) -> Iterator[bytes]:
-    """The bytes of a file from `start` to `stop`, or, of a compressed one, all of them unpacked."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as packed:  # read1 hands out what comes before a break
-            yield from iter(lambda: packed.read1(_BLOCK), b"")  # type: ignore[attr-defined]
-    elif path.suffix == ".zst":
-        import pyarrow as pa
-
-        with pa.input_stream(str(path), compression="zstd") as stream:
-            yield from iter(lambda: stream.read(_SMALL_BLOCK), b"")
-    else:
-        with path.open("rb") as file:
-            file.seek(start)
-            left = sys.maxsize if stop is None else stop - start
-            while left and (block := file.read(min(_BLOCK, left))):
-                left -= len(block)
-                yield block
-
-
-def _count_lines(path: Path, before: int) -> int:
-    return sum(block.count(b"\n") for block in _blocks(path, 0, before)) if before else 0
-
-
-def _parquet_rows(
-    file: File,
-    source: Source,
-    start: int,
-    stop: int | None,
-    needed: Sequence[Sequence[str]],
-    columns: Collection[str] | None,
-) -> Iterator[_Row]:
-    """The rows of a Parquet file from `start` to `stop`; of a broken row group each is unreadable."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        opened = parquet.ParquetFile(file.path)
-    except (OSError, pa.ArrowException) as error:
-        yield _Row(file.uri, start, None, "unreadable_file", {"error": str(error)})
-        return
-    with opened:
-        names = opened.schema_arrow.names
-        for choice in needed:
-            if not set(choice) & set(names):
+    start, stop = (shard.start, shard.stop) if shard.path else (0, None)
+    source = shard.source
+    for file in shard_files(shard):
+        form = format_of(source, [file])
+        if form == "jsonl":
+            yield from jsonl.rows(file, source, start, stop)
+            continue
+        there = delimited.columns(file, source) if form == "csv" else columnar.columns(file, form)
+        for choice in needed if there else ():
+            if not set(choice) & set(there):
                 raise UserError(
                     f"{file.uri} has no column {choice[0]!r}",
                     where=f"source {source.name}",
-                    allowed=", ".join(names),
+                    allowed=", ".join(there),
                 )
-        read = None if columns is None else [name for name in names if name in columns]
-        first = 0
-        for group in range(opened.num_row_groups):
-            last = first + opened.metadata.row_group(group).num_rows
-            low, high = max(start, first), min(last if stop is None else stop, last)
-            at = first
-            try:
-                for batch in (
-                    opened.iter_batches(8_192, row_groups=[group], columns=read) if low < high else ()
-                ):
-                    begin, end = max(low - at, 0), min(high - at, batch.num_rows)
-                    if begin < end:
-                        yield from _batch_rows(file.uri, at + begin, batch.slice(begin, end - begin))
-                    at += batch.num_rows
-            except (OSError, pa.ArrowException) as error:
-                noted = {"error": str(error), "row_group": group}
-                for row in range(max(at, low), high):
-                    yield _Row(file.uri, row, None, "unreadable_file", noted)
-            first = last
+        if form == "csv":
+            yield from delimited.rows(file, source, start, stop)
+        else:
+            read = columnar.parquet_rows if form == "parquet" else columnar.arrow_rows
+            yield from read(file, columns, start, stop)
 
 
-def _batch_rows(uri: str, position: int, batch: Any) -> Iterator[_Row]:
-    """The rows of a record batch; one with bytes that are no UTF-8 in a text is unreadable."""
-    try:
-        for at, found in enumerate(batch.to_pylist(), position):
-            yield _Row(uri, at, found)
-    except UnicodeDecodeError as error:
-        if batch.num_rows == 1:
-            yield _Row(uri, position, None, "unreadable_text", {"error": str(error)})
-            return
-        for index in range(batch.num_rows):
-            yield from _batch_rows(uri, position + index, batch.slice(index, 1))
+def _pages(shard: Shard) -> Iterator[Row]:
+    """The documents of all files of a shard, where a row is a page, a chapter or a file."""
+    start, stop = (shard.start, shard.stop) if shard.path else (0, None)
+    source = shard.source
+    for file in shard_files(shard):
+        if source.kind in WHOLE_FILES:
+            yield pages.row(file, source)
+        elif source.kind == "epub":
+            yield from epub.rows(file, source)
+        else:
+            read = {"warc": warc.rows, "wikipedia": wikipedia.rows}[source.kind]
+            yield from read(file, source, start, stop)
