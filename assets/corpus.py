@@ -6,6 +6,8 @@ the crawler in `resources/`.
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from assets import sources
@@ -30,7 +32,11 @@ SIGNATURE_SEED = 1
 def raw_crawl(shard: str, run: Run) -> pl.DataFrame:
     """Records as they came in: every page tried, every line and row, readable or not."""
     place = sources.shard(run.profile, "document", shard)
-    return crawler.crawl(place.source, shard) if place.source.kind == "web" else readers.read_documents(place)
+    if place.source.kind != "web":
+        return readers.read_documents(place)
+    folder = run.lake.workspace("_crawl", shard)
+    run.afterwards.append(partial(crawler.forget, folder))
+    return crawler.crawl(place.source, shard, folder, run.lake.scan("raw_crawl", [shard]))
 
 
 @stage("corpus", lineage.judge("raw_crawl"), shards=document_shard, settings="corpus.clean")

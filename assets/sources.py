@@ -7,6 +7,7 @@ Belongs here: the observable source assets (files and websites by role, decision
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import dagster as dg
@@ -14,6 +15,7 @@ import dagster as dg
 from curation.errors import UserError
 from curation.records import digest
 from curation.settings import Profile
+from resources.lake import Lake
 from resources.reviews import Kind, Reviews
 from resources.sources import Shard, plan_shards
 from resources.sources import version as shard_version
@@ -32,6 +34,8 @@ DECISIONS = {
 }
 #: Samples that the graph itself makes are a shard of their own.
 SYNTHESIS_SHARD = "synthesis"
+#: The table that websites are crawled into.
+CRAWLED = "raw_crawl"
 _DESCRIPTIONS = {
     "document_sources": "Websites and files that general documents come from.",
     "seed_sources": "Files with the documents that define the domain.",
@@ -66,18 +70,45 @@ def shard(profile: Profile, role: str, key: str) -> Shard:
     )
 
 
-def version(name: str, shard: str | None, profile: Profile, reviews: Reviews) -> str:
-    """Version of a source asset: of one shard of it, or of the whole."""
+def version(name: str, shard: str | None, profile: Profile, reviews: Reviews, lake: Lake) -> str:
+    """Version of a source asset: of one shard of it, or of the whole.
+
+    That of a website changes when its pages have become too old (`crawl.refresh_hours`).
+    """
     if name in DECISIONS:
         return reviews.version(cast(Kind, DECISIONS[name]))
     described = {source.name: source.fields.model_dump_json() for source in profile.of_role(ROLES[name])}
-    return digest(
-        *(
-            f"{one.key}={shard_version(one)}={described[one.source.name]}"
-            for one in shards(profile, ROLES[name])
-            if shard is None or one.key == shard
-        )
-    )
+    found = [one for one in shards(profile, ROLES[name]) if shard is None or one.key == shard]
+    base = digest(*(f"{one.key}={shard_version(one)}={described[one.source.name]}" for one in found))
+    return "".join([base, *(_round(base, name, one, lake) for one in found if one.source.kind == "web")])
+
+
+def overdue(name: str, shard: str | None, profile: Profile, lake: Lake) -> str | None:
+    """What to say of a website whose pages have become too old."""
+    if shard is None or ROLES.get(name) != "document":
+        return None
+    for one in shards(profile, "document"):
+        if one.key == shard and _is_overdue(one, lake):
+            return f"not crawled for {one.source.crawl.refresh_hours:g} hours"
+    return None
+
+
+def _is_overdue(shard: Shard, lake: Lake) -> bool:
+    hours, written = shard.source.crawl.refresh_hours, lake.stamp(CRAWLED, shard.key)
+    if hours is None or written is None or shard.source.kind != "web":
+        return False
+    made = (lake.run_log(written.run_id) or {}).get("finished_at")
+    return made is None or datetime.now(UTC) - datetime.fromisoformat(made) > timedelta(hours=hours)
+
+
+def _round(base: str, name: str, shard: Shard, lake: Lake) -> str:
+    """How often a crawl with these settings was repeated for its age, once more if it is due: `+N`."""
+    written = lake.stamp(CRAWLED, shard.key)
+    before, _, rounds = (written.inputs.get(name, "") if written else "").partition("+")
+    if before != base:
+        return ""
+    now = int(rounds or 0) + _is_overdue(shard, lake)
+    return f"+{now}" if now else ""
 
 
 def observables(
@@ -96,13 +127,14 @@ def _observable(
         description=description,
         group_name="sources",
         partitions_def=partitions_def,
-        required_resource_keys={"profile", "reviews"},
+        required_resource_keys={"profile", "reviews", "lake"},
     )
     def observe(context):  # type: ignore[no-untyped-def]
-        profile, reviews = context.resources.profile.load(), context.resources.reviews
+        resources = context.resources
+        read = resources.profile.load(), resources.reviews, resources.lake
         if partitions_def is None:
-            return dg.DataVersion(version(name, None, profile, reviews))
-        keys = [one.key for one in shards(profile, ROLES[name])]
-        return dg.DataVersionsByPartition({key: version(name, key, profile, reviews) for key in keys})
+            return dg.DataVersion(version(name, None, *read))
+        keys = [one.key for one in shards(read[0], ROLES[name])]
+        return dg.DataVersionsByPartition({key: version(name, key, *read) for key in keys})
 
     return observe

@@ -48,6 +48,8 @@ class Run:
     lake: Lake
     asset: str
     notes: dict[str, Any] = field(default_factory=dict)
+    #: called once the table is written
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def place(self) -> str:
@@ -133,7 +135,7 @@ class Stage:
     def stamp(self, profile: Profile, lake: Lake, shard: str | None, reviews: Reviews) -> Stamp:
         """What the stage would be made from now: its code version and the versions of its inputs."""
         inputs = {name: self._input_version(lake, STAGES[name], shard) for name in self.inputs}
-        inputs |= {name: sources.version(name, shard, profile, reviews) for name in self.externals}
+        inputs |= {name: sources.version(name, shard, profile, reviews, lake) for name in self.externals}
         return Stamp(self.name, shard, self.code_version(profile), inputs)
 
     def _input_version(self, lake: Lake, upstream: "Stage", shard: str | None) -> str:
@@ -221,6 +223,8 @@ class Stage:
                     written = lake.stamp(self.name, shard)
                     if written is None:
                         raise RuntimeError(f"{self.name} was not written")
+                    for call in run.afterwards:
+                        call()
                     seconds = time.monotonic() - started
                     lake.log_run(written, dagster_run_id=context.run.run_id, seconds=seconds)
                     if shard is None:

@@ -423,6 +423,8 @@ TABLES: dict[str, type[Judged]] = {
 }
 #: Columns that say when, not what: left out of the data version, so that equal data stays equal.
 VOLATILE = ("run_id", "fetched_at")
+#: The same of keys in the evidence of a page: how the server names its version, and whether it was sent again.
+VOLATILE_EVIDENCE = r',"(?:etag|last_modified)":"(?:[^"\\]|\\.)*"|,"unchanged":true'
 
 
 def columns(asset: str) -> dict[str, pl.DataType]:

@@ -54,11 +54,33 @@ class Crawl(Section):
     )
     max_depth: int = Field(10, ge=0, le=1000, description="links to follow from a start URL")
     max_pages: int = Field(10_000, ge=1, description="pages to fetch at most")
-    delay: float = Field(0.5, ge=0, le=600, description="seconds between two requests to one host")
+    sitemaps: bool = Field(
+        True,
+        description="read the sitemaps that robots.txt names, and start URLs that end in .xml or .xml.gz",
+    )
+    refresh_hours: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="hours after which a run crawls again; by default only when it is asked to (--force raw_crawl)",
+    )
+    delay: float = Field(
+        0.5,
+        ge=0,
+        le=600,
+        description="seconds between two requests to one host; its robots.txt may ask for more",
+    )
     concurrency: int = Field(8, ge=1, le=256, description="requests under way at once")
+    host_concurrency: int = Field(4, ge=1, le=64, description="requests to one host under way at once")
     timeout: float = Field(30, gt=0, le=600, description="seconds that one request may take")
     max_bytes: int = Field(20_000_000, ge=1_000, description="bytes that one page may have, also unpacked")
     retries: int = Field(2, ge=0, le=20, description="tries after a failed one")
+    max_backoff: float = Field(
+        60,
+        ge=0,
+        le=3600,
+        description="seconds to wait at most before another try, even if the server asks for more",
+    )
     obey_robots: bool = Field(True, description="keep to robots.txt")
     allow_private_addresses: bool = Field(False, description="allow loopback and private addresses")
     user_agent: str = Field(

@@ -40,7 +40,7 @@ REASONS: dict[str, Reason] = {
         Reason("missing_field", "quarantined", "a field that the source names is missing or empty"),
         Reason("too_large", "quarantined", "a line, page or file with more bytes than a record of the source may have"),
         Reason("http_error", "quarantined", "the server answered with an error status"),
-        Reason("fetch_failed", "quarantined", "the page could not be fetched (connection, time-out, size)"),
+        Reason("fetch_failed", "quarantined", "the page could not be fetched (connection, time-out, size, robots.txt out of reach)"),
         Reason("redirect_loop", "quarantined", "the page redirects without end"),
         Reason("redirected", "dropped", "the page redirects to another one, which has a row of its own"),
         Reason("off_site", "dropped", "a page redirects to it, but it lies on a host that the crawl does not cover"),
@@ -48,6 +48,8 @@ REASONS: dict[str, Reason] = {
         Reason("address_forbidden", "dropped", "the address is private, loopback or not http(s), and the profile does not allow it"),
         Reason("over_crawl_budget", "dropped", "the page lies beyond the crawl's depth or page budget"),
         Reason("not_text", "dropped", "the page is neither HTML nor text"),
+        Reason("robots_txt", "dropped", "robots.txt: read for what the crawler may fetch"),
+        Reason("sitemap", "dropped", "a sitemap: read for the pages that it names"),
         Reason("not_an_article", "dropped", "a page of a wiki that is no article (talk, user, template, category, ...)"),
         # rules on text
         Reason("empty", "dropped", "no text is left"),

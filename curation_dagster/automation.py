@@ -74,15 +74,14 @@ def jobs() -> list[Any]:
 
 
 def schedules() -> list[dg.ScheduleDefinition]:
-    """A nightly pass that also fetches the websites again."""
+    """A nightly pass. Websites are crawled again when their `crawl.refresh_hours` are over."""
     return [
         dg.ScheduleDefinition(
             name="nightly",
             job_name="curate",
             cron_schedule="0 3 * * *",
             execution_timezone="UTC",
-            description="Every night: crawl again, then bring everything up to date.",
-            run_config={"ops": {"bring_curate_up_to_date": {"config": {"force": ["raw_crawl"]}}}},
+            description="Every night: bring everything up to date, websites included whose crawl has become too old.",
         )
     ]
 

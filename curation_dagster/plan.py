@@ -178,6 +178,9 @@ def _why_stale(
     if now.code_version != before.code_version:
         return "settings or method changed"
     changed = sorted(name for name in now.inputs if now.inputs[name] != before.inputs.get(name))
+    for name in changed:
+        if old := sources.overdue(name, shard, outside.profile, outside.lake):
+            return old
     if changed or now.inputs.keys() != before.inputs.keys():
         return f"changed: {', '.join(changed) or 'its inputs'}"
     return None

@@ -1,17 +1,21 @@
 """Websites crawled into records.
 
-Belongs here: running a crawl and the table made of what it found. Does not belong here: fetching
-(`_spider`, a process of its own) or taking pages apart (`curation.corpus`).
+Belongs here: running a crawl, the folder that it works in, and the table made of what it found. Does
+not belong here: fetching (`_spider`, a process of its own) or taking pages apart (`curation.corpus`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from base64 import b64decode
-from collections.abc import Mapping
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,62 +25,145 @@ import polars as pl
 from curation import schemas
 from curation.errors import RunFailed
 from curation.progress import report
-from curation.records import record_id
+from curation.records import digest, record_id
 from curation.settings import Source
 from curation.verdicts import REASONS
+from resources import _journal
 
 _PROJECT = Path(__file__).resolve().parent.parent
+#: Seconds to wait for a crawler that another, killed process left behind; it ends by itself.
+_WAIT = 10.0
+_JOURNAL, _PREVIOUS = "journal.jsonl", "previous.jsonl"
+_COLUMNS = ("media_type", "charset", "status", "body", "fetched_at")
 
 
-def crawl(source: Source, shard_key: str) -> pl.DataFrame:
+def crawl(source: Source, shard_key: str, folder: Path, previous: pl.LazyFrame | None = None) -> pl.DataFrame:
     """Crawl a website: the table `raw_crawl` without `run_id`, sorted by URL.
 
     One row for every URL that was tried or refused, a link off the site excepted. A page that
     redirects has a row of its own, beside that of its target. The evidence tells the depth, the
     bytes, the target or the error, and the page (the first in the alphabet) that led there.
 
+    Parameters
+    ----------
+    folder
+        Where the crawl is journalled. What a killed crawl of the same job left there is not fetched
+        again. Empty it (`forget`) once the table is written.
+    previous
+        Kept rows of the crawl before this one. The server is asked whether these pages changed (by
+        their ETag and Last-Modified); if not, the row keeps the body, with `unchanged` in its evidence.
+
     Raises
     ------
     RunFailed
-        The crawler itself broke down; a page that cannot be fetched is a row.
+        The crawler itself broke down, or another one is at work in the folder; a page that cannot be
+        fetched is a row.
     """
-    with tempfile.TemporaryDirectory(prefix="crawl-") as folder:
-        out = Path(folder) / "rows.jsonl"
-        out.touch()
-        said = _run(source, out)
+    with _at_work(source, folder) as lock:
+        before = _validated(previous)
+        job = digest(*source.urls, _settings(source), str(before.select("uri", "evidence", "fetched_at").hash_rows().to_list()))  # fmt: skip
+        _forget_if_stale(source, folder)
+        _write_previous(folder / _PREVIOUS, job, before)
+        del before
+        said = _run(source, folder, job, lock)
         rows: list[dict[str, Any]] = []
-        referrers: dict[str, str] | None = None  # the last line: without it the crawl is not complete
-        with out.open("rb") as lines:
-            for line in lines:
-                row = orjson.loads(line)
-                if "referrers" in row:
-                    referrers = row["referrers"]
-                else:
-                    rows.append(row | {"body": b64decode(row["body"]) if "body" in row else None})
+        referrers: dict[str, str] | None = None  # the last entry: without it the crawl is not complete
+        for entry in _journal.read(folder / _JOURNAL) if (folder / _JOURNAL).exists() else ():
+            referrers = entry.get("referrers")
+            if referrers is None:
+                body = b64decode(entry["body"]) if "body" in entry else None
+                rows.append(
+                    {name: entry.get(name) for name in ("uri", "reason", "noted", *_COLUMNS)} | {"body": body}
+                )
     if referrers is None:
         raise RunFailed(f"source {source.name}: the crawler broke down: {said}")
     return _frame(source.name, shard_key, sorted(rows, key=lambda row: row["uri"]), referrers)
 
 
-def _run(source: Source, out: Path) -> str:
+def forget(folder: Path) -> None:
+    """Remove what a crawl left in its folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# -- the folder ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _at_work(source: Source, folder: Path) -> Iterator[int]:
+    """Hold the folder, so that no two crawls write into one journal. Yields the file of the lock, which
+    the spider holds too: it may live on for a moment when we are killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        give_up = time.monotonic() + _WAIT
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise RunFailed(f"source {source.name}: another crawl of it is under way") from None
+                time.sleep(0.1)
+        yield lock.fileno()
+
+
+def _settings(source: Source) -> str:
+    return source.crawl.model_dump_json(exclude={"refresh_hours"})
+
+
+def _forget_if_stale(source: Source, folder: Path) -> None:
+    """Drop a journal that is older than pages may become."""
+    hours, journal = source.crawl.refresh_hours, folder / _JOURNAL
+    if hours is not None and journal.exists() and time.time() - journal.stat().st_mtime > hours * 3600:
+        journal.unlink()
+
+
+def _validated(previous: pl.LazyFrame | None) -> pl.DataFrame:
+    """Rows of the crawl before that the server can be asked about."""
+    columns = ["uri", "evidence", *_COLUMNS]
+    if previous is None:
+        previous = schemas.empty("raw_crawl").lazy()
+    told = pl.any_horizontal(
+        pl.col("evidence").str.contains(f'"{key}":') for key in ("etag", "last_modified")
+    )
+    return previous.filter(told & pl.col("body").is_not_null()).select(columns).collect()
+
+
+def _write_previous(path: Path, job: str, before: pl.DataFrame) -> None:
+    """Lay these rows where the spider looks them up."""
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    journal = _journal.Journal(temporary, job)
+    for row in before.iter_rows(named=True):
+        noted = orjson.loads(row.pop("evidence"))
+        tags = {key: noted.get(key) for key in ("etag", "last_modified")}
+        journal.add(row | tags | {"body": b64encode(row["body"]).decode()})
+    os.replace(temporary, path)
+
+
+# -- the process --------------------------------------------------------------------------------
+
+
+def _run(source: Source, folder: Path, job: str, lock: int) -> str:
     """Run the spider until it is done, passing on its progress. Returns the last thing it said."""
-    job = {"urls": source.urls, "crawl": source.crawl.model_dump(), "out": str(out)}
+    asked = {"urls": source.urls, "crawl": source.crawl.model_dump(), "folder": str(folder), "job": job}
     paths = [str(_PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with (
-        (out.parent / "errors.txt").open("w+b") as errors,
+        tempfile.TemporaryFile() as errors,
         subprocess.Popen(
             [sys.executable, "-m", "resources._spider"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            pass_fds=(lock,),
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         ) as process,
     ):
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(orjson.dumps(job))
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it broke down at once; what it said is told below
+                process.stdin.write(orjson.dumps(asked) + b"\n")
+                process.stdin.flush()  # and left open: the spider ends when it is closed
             for line in process.stdout:
                 report("crawl", int(line))
         except BaseException:
@@ -85,6 +172,9 @@ def _run(source: Source, out: Path) -> str:
         status = process.wait()
         errors.seek(0)
         return errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2] or f"exit status {status}"
+
+
+# -- the table ----------------------------------------------------------------------------------
 
 
 def _frame(
@@ -106,7 +196,7 @@ def _frame(
                 "position": 0,
                 "native_id": None,
                 "title": None,
-                **{name: row.get(name) for name in ("media_type", "charset", "status", "body", "fetched_at")},
+                **{name: row[name] for name in _COLUMNS},
                 "verdict": REASONS[reason].verdict if reason else "kept",
                 "reason": reason,
                 "evidence": orjson.dumps(noted, option=orjson.OPT_SORT_KEYS).decode(),

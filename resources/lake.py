@@ -82,6 +82,8 @@ class Drafts:
 def data_versions(frame: pl.DataFrame) -> tuple[str, dict[str, str]]:
     """Version of the rows of a table, and of the rows of each shard if it has a column `shard`."""
     steady = frame.drop(*schemas.VOLATILE, strict=False)
+    if "fetched_at" in frame.columns:
+        steady = steady.with_columns(pl.col("evidence").str.replace_all(schemas.VOLATILE_EVIDENCE, ""))
     layout = str(dict(steady.schema))
     hashes = steady.hash_rows()
 
@@ -118,6 +120,14 @@ class Lake(dg.ConfigurableResource):
     def artefact(self, asset: str, run_id: str) -> UPath:
         """Folder for what a run of an asset learned. The run id is in it, so it never changes."""
         return self.folder / "_artefacts" / asset / run_id
+
+    def workspace(self, *names: str) -> Path:
+        """Local folder for work under way, which outlives a killed process: below the lake, or, for a
+        lake that is not a local folder, below the user's cache."""
+        if self.is_local:
+            return Path(str(self.folder)).joinpath(*names)
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        return (cache / "curation-dagster" / digest(self.root)).joinpath(*names)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -293,11 +293,11 @@ def plan_shards(sources: Sequence[Source]) -> list[Shard]:
 def version(shard: Shard) -> str:
     """Hash of the bytes of a shard; behind a URL, of what the store says of the file (size, ETag, time).
 
-    For a website it is a hash of how it is crawled, since a crawl is repeated only when it is asked for.
+    For a website it is a hash of how it is crawled: what it holds now nobody knows without crawling it.
     """
     source = shard.source
     if source.kind == "web":
-        return digest(*source.urls, source.crawl.model_dump_json())
+        return digest(*source.urls, source.crawl.model_dump_json(exclude={"refresh_hours"}))
     sliced = (shard.start, shard.stop) if shard.path else (0, None)
     found = shard_files(shard)
     local = all(isinstance(one.path, Path) for one in found)
