@@ -457,7 +457,7 @@ def _records(
                 raise UserError(
                     f"{file.uri} has no column {choice[0]!r}",
                     where=f"source {source.name}",
-                    allowed=", ".join(there),
+                    allowed=", ".join(there)[:500],
                 )
         if form == "csv":
             yield from delimited.rows(file, source, start, stop)

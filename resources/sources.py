@@ -130,25 +130,27 @@ def _suffixes(source: Source) -> tuple[str, ...]:
 
 def _local(source: Source, place: str) -> list[File]:
     path = Path(place)
+    closed: list[str] = []
     if path.is_dir():
-        found = [Path(one) for one in _walk(place)]
-        base, named = path, True
+        base, found = path, _wanted(source, _below(path, _walk(place, closed)), True)
     elif glob.has_magic(place) and not path.exists():
-        base, named = _fixed_part(path), False
-        found = [Path(one) for one in _glob(place, base)]
+        base = _fixed_part(path)
+        found = _wanted(source, _below(base, _glob(place, base, closed)), False)
     else:
         # a link that leads nowhere is a file that cannot be read
         return [File(path.name, path)] if path.exists() or path.is_symlink() else []
-    inside = [File(one.relative_to(base).as_posix(), one) for one in found]
-    return _wanted(source, inside, named)
+    return found + _below(base, closed)
 
 
-def _walk(place: str) -> Iterator[str]:
-    """Everything below a folder that is no folder, and folders that cannot be opened.
+def _below(base: Path, places: Iterable[str]) -> list[File]:
+    return [File(Path(one).relative_to(base).as_posix(), Path(one)) for one in places]
+
+
+def _walk(place: str, closed: list[str]) -> Iterator[str]:
+    """Everything below a folder that is no folder. Folders that cannot be opened are added to `closed`.
 
     Links are followed, but no folder is gone through twice, so that a link upwards does no harm.
     """
-    closed: list[str] = []
     seen = {os.path.realpath(place)}
     for folder, inside, names in os.walk(
         place, followlinks=True, onerror=lambda error: closed.append(error.filename)
@@ -161,10 +163,9 @@ def _walk(place: str) -> Iterator[str]:
         seen |= first.keys()
         inside[:] = sorted(os.path.basename(one) for one in first.values())
         yield from (os.path.join(folder, name) for name in names)
-    yield from closed
 
 
-def _glob(pattern: str, base: Path) -> Iterator[str]:
+def _glob(pattern: str, base: Path, closed: list[str]) -> Iterator[str]:
     """Files that match a pattern; `**` matches any number of folders."""
     if "**" not in pattern:
         yield from (one for one in glob.iglob(pattern) if not os.path.isdir(one))
@@ -172,7 +173,7 @@ def _glob(pattern: str, base: Path) -> Iterator[str]:
     from fsspec.utils import glob_translate
 
     matches = re.compile(glob_translate(pattern)).match
-    yield from (one for one in _walk(str(base)) if matches(one))
+    yield from (one for one in _walk(str(base), closed) if matches(one))
 
 
 def _fixed_part(pattern: Path) -> Path:

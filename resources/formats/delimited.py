@@ -145,7 +145,12 @@ def _dialect(file: File, source: Source) -> _Dialect | None:
             return names
         if not line.data.strip():
             continue
-        text = line.data.decode(_inner(charset), "replace")
+        try:
+            text = line.data.decode(_inner(charset))
+        except UnicodeDecodeError:
+            return None
+        if "\0" in text:
+            return None
         separator = max(_SEPARATORS, key=text.count)
         titles = next(csv.reader([text.rstrip("\r")], delimiter=separator), [])
         columns = tuple(name.strip() for name in titles)

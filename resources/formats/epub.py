@@ -24,7 +24,14 @@ _CONTAINER = "META-INF/container.xml"
 _PAGES = ("application/xhtml+xml", "text/html")
 #: A book may always unpack to this many bytes; what is larger must keep to the ratio.
 _FREE_BYTES = 100_000_000
-_FAULTS: tuple[type[Exception], ...] = (*FAULTS, zipfile.BadZipFile, NotImplementedError, RuntimeError, KeyError, ValueError)
+_FAULTS: tuple[type[Exception], ...] = (
+    *FAULTS,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+)
 
 
 def rows(file: File, source: Source) -> Iterator[Row]:

@@ -152,7 +152,7 @@ def _pages(
         if not inside and stop is not None and not counts and first >= stop:
             return
     if inside:
-        yield begun, b"" if lost else rest, lost + len(rest)
+        yield begun, None if lost else rest, lost + len(rest)
 
 
 def _row(uri: str, position: int, page: bytes) -> Row:
