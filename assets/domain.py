@@ -102,6 +102,7 @@ def nearest_docs(
     seed_embeddings: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
     settings: RecallSettings,
+    run: Run,
 ) -> pl.DataFrame:
     """For every seed the general documents that are most similar to it."""
     seeds = seed_embeddings.select("record_id", "vector").sort("record_id").collect()
@@ -112,6 +113,7 @@ def nearest_docs(
         docs["record_id"],
         vectors.matrix(docs["vector"]),
         settings,
+        run.seed,
     )
 
 

@@ -42,8 +42,8 @@ def embeddings(
     "selection",
     lineage.judge("embeddings"),
     settings="selection",
-    fields=["clusters", "neighbours"],
-    kinds=["faiss", "polars"],
+    fields=["clusters", "neighbours", "exact_neighbours"],
+    kinds=["numba", "polars"],
 )
 def clusters(
     embeddings: pl.LazyFrame, sft_pool: pl.LazyFrame, settings: SelectionSettings, run: Run

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
-from curation import vectors
+from curation import indexes
 from curation.records import digest
 from curation.settings import ClassifierSettings, RecallSettings
 from curation.verdicts import Rule, judge
@@ -23,8 +23,9 @@ def nearest_documents(
     doc_ids: Iterable[str],
     doc_vectors: np.ndarray,
     settings: RecallSettings,
+    seed: int = 0,
 ) -> pl.DataFrame:
-    """For each seed its `per_seed` most similar documents, exactly.
+    """For each seed its `per_seed` most similar documents, exactly or by the index that is set.
 
     Parameters
     ----------
@@ -34,10 +35,14 @@ def nearest_documents(
     Returns
     -------
     Rows of the table `nearest_docs` but for run_id, by seed and rank. Documents below
-    `min_similarity` are dropped; a seed without any document has one dropped row.
+    `min_similarity` are dropped; a seed without any document has one dropped row. The evidence says how
+    many of the nearest documents the index finds, as measured on a sample of the seeds.
     """
     seed_names, doc_names = list(seed_ids), list(doc_ids)
-    similarity, index = vectors.top_k(seed_vectors, doc_vectors, settings.per_seed)
+    lists = indexes.nearest(
+        seed_vectors, doc_vectors, settings.per_seed, settings.index, settings.index_recall, seed
+    )
+    similarity, index = lists.similarity, lists.index
     seeds = np.repeat(np.arange(len(seed_names)), similarity.shape[1])
     found = pl.DataFrame(
         {
@@ -64,7 +69,12 @@ def nearest_documents(
         "seed_id": pl.col("seed_id"),
         "doc_id": pl.col("doc_id"),
     }
-    return judge(found, [Rule("not_recalled", far, measured, {"min_similarity": settings.min_similarity})])
+    return judge(
+        found,
+        [Rule("not_recalled", far, measured, {"min_similarity": settings.min_similarity})],
+        index=lists.method,
+        index_recall=lists.agreement,
+    )
 
 
 def keyword_hits(docs: pl.DataFrame, terms: Sequence[str]) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Cluster and neighbour structure of the pool.
 
-Belongs here: spherical k-means, the terms that name a cluster, the density around a sample.
-Does not belong here: what a cluster's size or a sample's density does to its weight (`weights`).
+Belongs here: the cluster of each sample, the terms that name it, the density around a sample.
+Does not belong here: training centres (`kmeans`), searching (`curation.indexes`), and what a cluster's size or a sample's density does to its weight (`weights`).
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import math
 import numpy as np
 import polars as pl
 
-from curation import progress, verdicts
+from curation import indexes, verdicts
+from curation.selection import kmeans
 from curation.selection.geometry import exact_unit, has_direction
 from curation.settings import SelectionSettings
-from curation.vectors import top_k
 
-_ITERATIONS = 20
-_TRAINED_ON = 256  # rows a cluster
-_BLOCK = 16_384
 #: A cluster is named from the texts nearest to its centre: so many of them, so many characters each.
 _NAMED_FROM, _NAMED_CHARS = 200, 400
 _TERMS = 6
@@ -65,12 +62,17 @@ def cluster_samples(
     order = ids.arg_sort()
     ids, texts, unit = ids.gather(order), texts.gather(order), exact_unit(vectors)[order.to_numpy()]
     cluster, to_centre = spherical_kmeans(unit, cluster_count(len(unit), settings), seed)
+    near = indexes.neighbours(
+        unit, max(0, min(settings.neighbours, len(unit) - 1)), settings.exact_neighbours, seed=seed
+    )
     rows = pl.DataFrame(
         {
             "record_id": ids.cast(pl.String),
             "cluster": pl.Series(cluster, dtype=pl.Int32),
             "to_centre": pl.Series(to_centre, dtype=pl.Float64),
-            "to_neighbours": pl.Series(neighbour_similarity(unit, settings.neighbours), dtype=pl.Float64),
+            "to_neighbours": pl.Series(
+                indexes.mean_similarity(near.similarity, near.index), dtype=pl.Float64
+            ),
         }
     )
     terms = cluster_terms(rows["cluster"], rows["to_centre"], texts)
@@ -82,7 +84,9 @@ def cluster_samples(
         [],
         cluster_size=pl.len().over("cluster"),
         clusters=rows["cluster"].n_unique(),
-        neighbours=min(settings.neighbours, max(rows.height - 1, 0)),
+        neighbours=near.index.shape[1],
+        neighbour_search=near.method,
+        neighbour_correlation=near.agreement,
         has_vector=pl.Series(has_direction(unit)),
         seed=seed,
     )
@@ -91,10 +95,8 @@ def cluster_samples(
 def spherical_kmeans(unit: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Clusters of unit vectors by the angle between them.
 
-    Lloyd's iterations with centres scaled back to unit length after each (Dhillon and Modha, 2001,
-    "Concept decompositions for large sparse text data"), from seeded starting rows, on a seeded sample
-    of at most 256 rows a cluster; then every row goes to its most similar centre. All products are
-    exact, so neither threads nor machines change the result.
+    Centres are trained on a seeded sample of at most 256 rows a cluster (`kmeans.train`); then every
+    row goes to its most similar centre. Neither threads nor machines change the result.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def spherical_kmeans(unit: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, n
     known = np.flatnonzero(has_direction(unit))
     if len(known):
         points = unit[known]
-        nearest, near = _assign(points, _centres(points, min(k, len(points)), seed))
+        nearest, near = kmeans.assign(points, kmeans.train(points, min(k, len(points)), seed))
         numbers, first, inverse, size = np.unique(
             nearest, return_index=True, return_inverse=True, return_counts=True
         )
@@ -119,60 +121,6 @@ def spherical_kmeans(unit: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, n
         cluster[~has_direction(unit)] = len(numbers)
         cluster[known], similarity[known] = rank[inverse], near
     return cluster, similarity
-
-
-def _centres(points: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Centres of spherical k-means, unit rows on the grid, float32 [k, d]."""
-    random = np.random.default_rng(seed)
-    sample = points[np.sort(random.permutation(len(points))[: k * _TRAINED_ON])]
-    centres = sample[np.sort(random.permutation(len(sample))[:k])]
-    for _ in progress.track(range(_ITERATIONS), "clusters"):
-        nearest, similarity = _assign(sample, centres)
-        sums, sizes = _sums(sample, nearest, k)
-        empty = np.flatnonzero(sizes == 0)
-        sums[empty] = sample[np.argsort(similarity, kind="stable")[: len(empty)]]  # the worst served
-        updated = exact_unit(sums)
-        if np.array_equal(updated, centres):
-            break
-        centres = updated
-    return centres
-
-
-def _sums(points: np.ndarray, nearest: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the points of each cluster, float64 [k, d] (exact), and their number, [k]."""
-    from scipy import sparse
-
-    sums = np.zeros((k, points.shape[1]))
-    for start in range(0, len(points), _BLOCK):
-        part = nearest[start : start + _BLOCK]
-        members = sparse.csr_matrix((np.ones(len(part)), (part, np.arange(len(part)))), shape=(k, len(part)))
-        sums += members @ points[start : start + _BLOCK].astype(np.float64)
-    return sums, np.bincount(nearest, minlength=k)
-
-
-def _assign(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most similar centre of each point (ties: the lowest) and the similarity, float64."""
-    nearest, similarity = np.zeros(len(points), dtype=np.int64), np.zeros(len(points))
-    for start in range(0, len(points), _BLOCK):
-        products = points[start : start + _BLOCK] @ centres.T
-        best = products.argmax(axis=1)
-        nearest[start : start + _BLOCK] = best
-        similarity[start : start + _BLOCK] = products[np.arange(len(best)), best]
-    return nearest, similarity
-
-
-def neighbour_similarity(unit: np.ndarray, neighbours: int) -> np.ndarray:
-    """Mean cosine similarity of each row to its most similar other rows, exactly; float64 [n].
-
-    `neighbours` is cut to n - 1; a row without others, or of zeros, gets 0.
-    """
-    k = min(neighbours, len(unit) - 1)
-    if k < 1:
-        return np.zeros(len(unit))
-    similarity, _ = top_k(unit, unit, k + 1)
-    # The row itself is among the k + 1, or else k + 1 copies of it are: either way one 1 goes.
-    itself = np.einsum("ij,ij->i", unit, unit, dtype=np.float64)
-    return np.clip((similarity.sum(axis=1, dtype=np.float64) - itself) / k, -1.0, 1.0).round(6)
 
 
 def cluster_terms(cluster: pl.Series, to_centre: pl.Series, texts: pl.Series) -> pl.DataFrame:

@@ -25,7 +25,10 @@ def exact_unit(vectors: np.ndarray) -> np.ndarray:
     Rows of zeros, and rows that are not finite, become zeros.
     """
     unit = normalise(vectors)
-    return np.round(unit / np.float32(GRID)) * np.float32(GRID)
+    unit /= np.float32(GRID)
+    np.round(unit, out=unit)
+    unit *= np.float32(GRID)
+    return unit
 
 
 def has_direction(unit: np.ndarray) -> np.ndarray:

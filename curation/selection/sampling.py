@@ -17,6 +17,11 @@ from curation.vectors import DECIMALS
 
 _BLOCK = 1_024
 _TINY = 1e-9
+#: Numbers of principal coordinates tried for the bound on similarities, rows that they are tried on, and
+#: what one exact product costs beside one of a block, by the dimension.
+_DIMENSIONS, _SAMPLE, _EXACT_COST = (16, 32, 64, 128, 256), 512, 20
+#: Error of a bound in float32, at most.
+_SLACK = 1e-4
 
 
 def inclusion_probabilities(weights: np.ndarray, size: int) -> np.ndarray:
@@ -182,7 +187,8 @@ def accept_apart(
     """Walk the rows in order and accept each that is not too near to an accepted one, up to `size`.
 
     As in DEITA (Liu et al., 2024), compared with *accepted* rows only, so the result does not depend
-    on how the walk is cut into blocks.
+    on how the walk is cut into blocks. Blocks of short vectors say which pairs could be too near; only
+    these are multiplied in full.
 
     Parameters
     ----------
@@ -198,34 +204,65 @@ def accept_apart(
     accepted bool [n]; for a refused row the accepted row that it is nearest to, int64 [n] (-1 for all
     others), and the similarity between them, float64 [n] (NaN for all others).
     """
+    from curation import vector_kernels
+
+    limit, size = float(np.float32(max_similarity)), max(size, 0)
     accepted = np.zeros(len(unit), dtype=bool)
     refused_for, similarity = np.full(len(unit), -1, dtype=np.int64), np.full(len(unit), np.nan)
-    so_far = np.empty((max(size, 0), unit.shape[1] if unit.ndim == 2 else 0), dtype=np.float32)
-    names = np.empty(max(size, 0), dtype=np.int64)
-    count = 0
+    names, count = np.empty(min(size, len(order)), dtype=np.int64), 0
+    short = _short_bounds(unit, limit)
     for start in range(0, len(order), _BLOCK):
         if count >= size:
             break
         rows = order[start : start + _BLOCK]
-        block = unit[rows]
-        nearest = np.full(len(rows), -np.inf, dtype=np.float32)
-        who = np.full(len(rows), -1, dtype=np.int64)
-        for first in range(0, count, 16 * _BLOCK):
-            products = block @ so_far[first : min(first + 16 * _BLOCK, count)].T
-            best = products.argmax(axis=1)
-            value = products[np.arange(len(rows)), best]
-            better = value > nearest
-            nearest[better], who[better] = value[better], names[first + best[better]]
-        within = block @ block.T
-        for place, row in enumerate(rows):
-            if count >= size:
-                break
-            if nearest[place] > max_similarity:
-                refused_for[row], similarity[row] = who[place], nearest[place]
-                continue
-            accepted[row], names[count], so_far[count] = True, row, block[place]
-            count += 1
-            nearer = within[place] > nearest
-            nearest[nearer], who[nearer] = within[place][nearer], row
+        nearest, who = np.full(len(rows), -np.inf, dtype=np.float32), np.full(len(rows), -1, dtype=np.int64)
+        for first in range(0, count, 2 * _BLOCK):
+            others = names[first : min(first + 2 * _BLOCK, count)]
+            vector_kernels.nearest_above(
+                short[rows] @ short[others].T, limit, _SLACK, rows, others, unit, nearest, who
+            )
+        more = vector_kernels.walk(
+            short[rows] @ short[rows].T, limit, _SLACK, rows, unit, size - count, nearest, who
+        )
+        names[count : count + more] = rows[who == -2]
+        count += more
+        refused = who >= 0
+        refused_for[rows[refused]], similarity[rows[refused]] = who[refused], nearest[refused]
         progress.report("keeping choices apart", count, size)
+    accepted[names[:count]] = True
     return accepted, refused_for, similarity
+
+
+def _short_bounds(unit: np.ndarray, limit: float) -> np.ndarray:
+    """Shorter vectors, float32 [n, m + 1], whose inner products bound those of `unit` from above.
+
+    With p(x) the first m principal coordinates of x and r(x) the rest, x.y <= p(x).p(y) + |r(x)| |r(y)|.
+    m is the number for which the products, and the pairs of a sample that they leave above the limit,
+    cost least.
+    """
+    n, d = unit.shape if unit.ndim == 2 else (len(unit), 0)
+    if n < _BLOCK:
+        return unit
+    some = unit[:: max(1, n // (4 * _BLOCK))]
+    axes = np.linalg.eigh((some.T @ some).astype(np.float64))[1][:, ::-1].astype(np.float32)
+    sample = unit[:: max(1, n // _SAMPLE)][:_SAMPLE]
+    turned = sample @ axes
+    costs = {}
+    for m in (m for m in _DIMENSIONS if m < d):
+        short = _with_rest(turned[:, :m], sample)
+        left = np.triu(short @ short.T > limit, 1).sum() / (len(sample) * (len(sample) - 1) / 2)
+        costs[m] = m + left * _EXACT_COST * d
+    m = min(costs, key=lambda m: costs[m], default=d)
+    if not costs or costs[m] >= d:
+        return unit
+    short = np.empty((n, m + 1), dtype=np.float32)
+    for start in range(0, n, 16 * _BLOCK):
+        part = unit[start : start + 16 * _BLOCK]
+        short[start : start + 16 * _BLOCK] = _with_rest(part @ axes[:, :m], part)
+    return short
+
+
+def _with_rest(coordinates: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Coordinates of some of the dimensions, and the length of what they leave out."""
+    left = np.einsum("ij,ij->i", unit, unit) - np.einsum("ij,ij->i", coordinates, coordinates)
+    return np.column_stack([coordinates, np.sqrt(np.maximum(left, 0.0))])

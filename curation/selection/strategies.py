@@ -19,7 +19,8 @@ from curation.selection.geometry import exact_unit
 from curation.selection.weights import with_weights
 from curation.settings import SelectionSettings
 
-_CANDIDATES = 256
+#: Picks between two reports of progress.
+_PICKS = 100
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ def k_center_greedy(unit: np.ndarray, size: int, seed: int) -> tuple[np.ndarray,
     """Rows that cover the pool: greedily the one farthest from its nearest chosen row.
 
     Gonzalez, 1985; Sener and Savarese, 2018. A distance can only shrink as rows are chosen, so old
-    distances are upper bounds: only rows whose bound reaches the largest true distance are brought up
-    to date (lazy greedy). The result is that of the plain algorithm.
+    distances are upper bounds: a row is shown the picks that it has not seen only while its bound could
+    still win (lazy greedy, Minoux, 1978). The result is that of the plain algorithm.
 
     Parameters
     ----------
@@ -133,39 +134,20 @@ def k_center_greedy(unit: np.ndarray, size: int, seed: int) -> tuple[np.ndarray,
     rows int64 [min(size, n)] in the order chosen, and an upper bound of each row's distance 1 - cosine
     to the nearest of them, float64 [n].
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from curation import vector_kernels
 
     size = min(size, len(unit))
-    picks = np.empty(size, dtype=np.int64)
-    bound = np.full(len(unit), np.inf)
-    seen = np.zeros(len(unit), dtype=np.int64)  # picks that a row's bound knows of
-    if not size:
-        return picks, bound
-    picks[0] = np.random.default_rng(seed).integers(len(unit))
-    with threadpool_limits(1, "blas"):  # thousands of small products: threads only wait for each other
-        _pick_farthest(unit, picks, bound, seen)
+    picks, centres = np.empty(size, dtype=np.int64), np.empty((size, unit.shape[1]), dtype=np.float32)
+    near = np.full(len(unit), -np.inf, dtype=np.float32)
+    seen = np.zeros(len(unit), dtype=np.int64)  # picks that a row's similarity knows of
+    if size:
+        picks[0] = np.random.default_rng(seed).integers(len(unit))
+        centres[0], near[picks[0]] = unit[picks[0]], np.inf
+    for start in progress.track(range(1, size, _PICKS), "k-center"):
+        vector_kernels.farthest_first(unit, picks, start, min(start + _PICKS, size), centres, near, seen)
+    bound = 1.0 - near.astype(np.float64)
     bound[picks] = 0.0
     return picks, bound
-
-
-def _pick_farthest(unit: np.ndarray, picks: np.ndarray, bound: np.ndarray, seen: np.ndarray) -> None:
-    """Fill `picks` from the second on, in place, with the bounds and what they know of."""
-    for count in progress.track(range(1, len(picks)), "k-center", every=100):
-        bound[picks[count - 1]], seen[picks[count - 1]] = -np.inf, count
-        best = -np.inf
-        while True:
-            late = np.flatnonzero((seen < count) & (bound >= best))
-            if not len(late):
-                break
-            if count > 1 and len(late) > _CANDIDATES:
-                late = late[np.argpartition(-bound[late], _CANDIDATES)[:_CANDIDATES]]
-            for known in np.unique(seen[late]):
-                rows = late[seen[late] == known]
-                near = (unit[rows] @ unit[picks[known:count]].T).max(axis=1)
-                bound[rows] = np.minimum(bound[rows], 1.0 - near.astype(np.float64))
-            seen[late] = count
-            best = max(best, float(bound[late].max()))
-        picks[count] = int(np.argmax(np.where(seen == count, bound, -np.inf)))
 
 
 # -- the final set ------------------------------------------------------------------------------

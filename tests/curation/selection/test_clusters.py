@@ -82,23 +82,6 @@ def test_rows_without_direction_have_a_cluster_of_their_own() -> None:
     assert not json.loads(rows["evidence"][4])["has_vector"]
 
 
-def test_neighbour_similarity_by_hand() -> None:
-    unit = exact_unit(np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32))
-    assert clusters.neighbour_similarity(unit, 1).tolist() == [1, 1, 0]
-    assert clusters.neighbour_similarity(unit, 2).tolist() == [0.5, 0.5, 0]
-    assert clusters.neighbour_similarity(unit, 50).tolist() == [0.5, 0.5, 0]
-    assert clusters.neighbour_similarity(unit[:1], 5).tolist() == [0]
-
-
-def test_products_on_the_grid_are_exact() -> None:
-    unit = exact_unit(np.random.default_rng(0).normal(size=(50, 300)))
-    assert np.array_equal(
-        (unit @ unit.T).astype(np.float64), unit.astype(np.float64) @ unit.T.astype(np.float64)
-    )
-    assert np.abs(np.linalg.norm(unit, axis=1) - 1).max() < 1e-3
-    assert not exact_unit(np.array([[np.nan, 1], [np.inf, 0], [0, 0]])).any(axis=1)[2]
-
-
 @pytest.mark.parametrize(
     ("rows", "wanted", "count"), [(0, 0, 0), (1, 0, 1), (100, 0, 10), (100, 7, 7), (5, 9, 5)]
 )

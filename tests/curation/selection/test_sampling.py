@@ -129,6 +129,48 @@ def test_accepted_rows_are_apart(seed: int, size: int, limit: float) -> None:
         assert (accepted | refused).all()
 
 
+def _plain_walk(
+    order: np.ndarray, unit: np.ndarray, size: int, limit: float
+) -> tuple[list[int], dict[int, int]]:
+    """One row after the other, beside all accepted rows."""
+    accepted: list[int] = []
+    refused: dict[int, int] = {}
+    for row in order:
+        if len(accepted) == size:
+            break
+        similarity = unit[accepted] @ unit[row]
+        if accepted and similarity.max() > np.float32(limit):
+            refused[int(row)] = accepted[int(similarity.argmax())]
+        else:
+            accepted.append(int(row))
+    return accepted, refused
+
+
+@pytest.mark.parametrize("limit", [0.7, 0.8, 0.95])
+@pytest.mark.parametrize("size", [40, 900])
+def test_short_vectors_do_not_change_the_walk(
+    limit: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_BLOCK", 64)
+    random = np.random.default_rng(4)
+    raw = random.normal(size=(500, 80)) / np.arange(1, 81) ** 0.7
+    near = raw[random.integers(500, size=400)] + 0.02 * random.normal(size=(400, 80))
+    unit, order = exact_unit(np.concatenate([raw, near, np.zeros((2, 80))])), random.permutation(902)
+    assert sampling._short_bounds(unit, limit).shape[1] < 80
+    accepted, near_to, similarity = sampling.accept_apart(order, unit, size, limit)
+    wanted, refused = _plain_walk(order, unit, size, limit)
+    assert set(np.flatnonzero(accepted)) == set(wanted)
+    assert {int(row): int(near_to[row]) for row in np.flatnonzero(near_to >= 0)} == refused
+    assert all(similarity[row] == unit[row] @ unit[other] for row, other in refused.items())
+
+
+def test_short_vectors_bound_every_product() -> None:
+    unit = exact_unit(np.random.default_rng(0).normal(size=(1_100, 64)) / np.arange(1, 65))
+    short = sampling._short_bounds(unit, 0.9)
+    assert short.shape[1] < 64
+    assert (short @ short.T >= unit @ unit.T - 1e-5).all()
+
+
 def test_the_walk_does_not_depend_on_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(2)
     unit, order = exact_unit(random.normal(size=(300, 4))), random.permutation(300)

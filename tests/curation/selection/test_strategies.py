@@ -146,17 +146,27 @@ def _plain_k_center(unit: np.ndarray, size: int, first: int) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_lazy_k_center_equals_the_plain_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategies, "_CANDIDATES", 16)
-    unit = exact_unit(np.random.default_rng(seed).normal(size=(300, 5)))
+    monkeypatch.setattr(strategies, "_PICKS", 7)
+    random = np.random.default_rng(seed)
+    unit = exact_unit(random.normal(size=(600, 5)))
+    unit[random.random(600) < 0.1] = 0  # rows without direction, and equal rows
+    unit[random.integers(600, size=60)] = unit[random.integers(600, size=60)]
     picks, bound = strategies.k_center_greedy(unit, 60, seed)
     assert picks.tolist() == _plain_k_center(unit, 60, int(picks[0]))
     true = 1 - (unit @ unit[picks].T).max(axis=1)
-    assert (bound >= true - 1e-6)[~np.isin(np.arange(300), picks)].all()
+    assert (bound >= true - 1e-6)[~np.isin(np.arange(600), picks)].all()
 
 
 def test_k_center_of_equal_rows() -> None:
     picks, _ = strategies.k_center_greedy(exact_unit(np.ones((6, 3))), 4, seed=0)
-    assert len(set(picks.tolist())) == 4
+    assert picks[1:].tolist() == [row for row in range(6) if row != picks[0]][:3]
+
+
+@pytest.mark.parametrize(("rows", "size", "count"), [(0, 3, 0), (3, 0, 0), (2, 5, 2)])
+def test_k_center_of_few_rows(rows: int, size: int, count: int) -> None:
+    picks, bound = strategies.k_center_greedy(exact_unit(np.eye(4)[:rows]), size, seed=0)
+    assert len(set(picks.tolist())) == count
+    assert len(bound) == rows
 
 
 @pytest.mark.parametrize(
