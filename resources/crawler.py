@@ -34,6 +34,8 @@ _PROJECT = Path(__file__).resolve().parent.parent
 #: Seconds to wait for a crawler that another, killed process left behind; it ends by itself.
 _WAIT = 10.0
 _JOURNAL, _PREVIOUS = "journal.jsonl", "previous.jsonl"
+#: How the evidence of a page names its version, by which the server can be asked whether it changed.
+_TAGS = ("etag", "last_modified")
 _COLUMNS = ("media_type", "charset", "status", "body", "fetched_at")
 
 
@@ -60,11 +62,10 @@ def crawl(source: Source, shard_key: str, folder: Path, previous: pl.LazyFrame |
         fetched is a row.
     """
     with _at_work(source, folder) as lock:
-        before = _validated(previous)
-        job = digest(*source.urls, _settings(source), str(before.select("uri", "evidence", "fetched_at").hash_rows().to_list()))  # fmt: skip
+        previous = schemas.empty("raw_crawl").lazy() if previous is None else previous
+        job = _job(source, previous)
         _forget_if_stale(source, folder)
-        _write_previous(folder / _PREVIOUS, job, before)
-        del before
+        _write_previous(folder / _PREVIOUS, job, previous)
         said = _run(source, folder, job, lock)
         rows: list[dict[str, Any]] = []
         referrers: dict[str, str] | None = None  # the last entry: without it the crawl is not complete
@@ -106,8 +107,11 @@ def _at_work(source: Source, folder: Path) -> Iterator[int]:
         yield lock.fileno()
 
 
-def _settings(source: Source) -> str:
-    return source.crawl.model_dump_json(exclude={"refresh_hours"})
+def _job(source: Source, previous: pl.LazyFrame) -> str:
+    """What a journal is good for: these URLs and settings, and the crawl after the previous one."""
+    settings = source.crawl.model_dump_json(exclude={"refresh_hours"})
+    crawled_at = previous.select(pl.col("fetched_at").max()).collect().item()
+    return digest(*source.urls, settings, str(crawled_at))
 
 
 def _forget_if_stale(source: Source, folder: Path) -> None:
@@ -117,25 +121,16 @@ def _forget_if_stale(source: Source, folder: Path) -> None:
         journal.unlink()
 
 
-def _validated(previous: pl.LazyFrame | None) -> pl.DataFrame:
-    """Rows of the crawl before that the server can be asked about."""
-    columns = ["uri", "evidence", *_COLUMNS]
-    if previous is None:
-        previous = schemas.empty("raw_crawl").lazy()
-    told = pl.any_horizontal(
-        pl.col("evidence").str.contains(f'"{key}":') for key in ("etag", "last_modified")
-    )
-    return previous.filter(told & pl.col("body").is_not_null()).select(columns).collect()
-
-
-def _write_previous(path: Path, job: str, before: pl.DataFrame) -> None:
-    """Lay these rows where the spider looks them up."""
+def _write_previous(path: Path, job: str, previous: pl.LazyFrame) -> None:
+    """Lay the pages that the server can be asked about where the spider looks them up."""
+    told = [pl.col("evidence").str.contains(f'"{key}":', literal=True) for key in _TAGS]
+    before = previous.filter(pl.any_horizontal(told) & pl.col("body").is_not_null())
     temporary = path.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     journal = _journal.Journal(temporary, job)
-    for row in before.iter_rows(named=True):
+    for row in before.select("uri", "evidence", *_COLUMNS).collect().iter_rows(named=True):
         noted = orjson.loads(row.pop("evidence"))
-        tags = {key: noted.get(key) for key in ("etag", "last_modified")}
+        tags = {key: noted.get(key) for key in _TAGS}
         journal.add(row | tags | {"body": b64encode(row["body"]).decode()})
     os.replace(temporary, path)
 

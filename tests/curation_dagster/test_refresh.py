@@ -4,11 +4,15 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 
+from assets.corpus import raw_crawl
+from curation.schemas import empty
 from curation_dagster import plan
-from resources import readers
+from curation_dagster.build import build_resources
+from resources import crawler, readers
 
 PROFILE = """
 lake: lake
@@ -86,3 +90,39 @@ def test_without_the_setting_a_crawl_never_becomes_stale(web):
     assert certain(web) == []
     web.crawled(max_depth=3)
     assert certain(web) == [("raw_crawl", "site", "changed: document_sources")]
+
+
+def test_the_journal_of_a_crawl_lies_in_the_lake_until_the_table_is_written(tmp_path, monkeypatch):
+    (tmp_path / "profile.yaml").write_text(
+        "lake: lake\nsources: [{name: site, role: document, kind: web, urls: [https://example.com/]}]\n"
+    )
+    folder = tmp_path / "lake" / "_crawl" / "site"
+    seen = []
+
+    def crawl(source, shard, place, previous):
+        place.mkdir(parents=True)
+        (place / "journal.jsonl").touch()
+        seen.append((source.name, shard, place, previous.collect().height))
+        if len(seen) == 2:
+            raise OSError("the network is gone")
+        return page
+
+    page = empty("raw_crawl").drop("run_id").clear(1).with_columns(
+        record_id=pl.lit("0" * 32), source=pl.lit("site"), uri=pl.lit("https://example.com/"), shard=pl.lit("site"),
+        position=pl.lit(0), verdict=pl.lit("kept", dtype=empty("raw_crawl").schema["verdict"]), evidence=pl.lit("{}"),
+    )  # fmt: skip
+    monkeypatch.setattr(crawler, "crawl", crawl)
+    resources = build_resources(str(tmp_path / "profile.yaml"), [])
+    asset = raw_crawl.asset(resources["profile"].load())
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions("document_shard", ["site"])
+        for fails in (False, True):
+            done = dg.materialize(
+                [asset], resources=resources, instance=instance, partition_key="site", raise_on_error=False
+            )
+            assert done.success is not fails
+            assert folder.exists() is fails  # what a failed crawl has fetched is there for the next one
+    assert [(name, shard, place, rows) for name, shard, place, rows in seen] == [
+        ("site", "site", folder, 0),
+        ("site", "site", folder, 1),
+    ]

@@ -11,6 +11,7 @@ import time
 import polars as pl
 import pytest
 
+from curation.schemas import empty
 from resources import crawler
 from resources.lake import data_versions
 
@@ -105,6 +106,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from curation.settings import Source
+from curation.schemas import empty
 from resources import crawler
 crawler.crawl(Source.model_validate_json(sys.argv[1]), "site", Path(sys.argv[2]))
 """
@@ -159,13 +161,26 @@ def test_a_journal_serves_its_own_job_only_and_not_for_ever(site, crawl, tmp_pat
     # killed after the last page, before the table was written
     assert crawl("/", folder=tmp_path / "work").equals(first)
     assert len(site.asked) == 3
-    shallow = crawl("/", folder=tmp_path / "work", max_depth=0)
-    assert len(site.asked) == 5
-    assert set(shallow["reason"]) == {None, "robots_txt", "over_crawl_budget"}
+    # killed after the table was written, before the journal was removed
+    crawl("/", folder=tmp_path / "work", previous=first)
+    assert len(site.asked) == 6
     old = time.time() - 3700
     os.utime(tmp_path / "work" / "journal.jsonl", (old, old))
-    crawl("/", folder=tmp_path / "work", max_depth=0, refresh_hours=1)
-    assert len(site.asked) == 7
+    crawl("/", folder=tmp_path / "work", previous=first, refresh_hours=1)
+    assert len(site.asked) == 9
+
+
+def test_a_job_is_its_urls_its_settings_and_the_crawl_before(site):
+    none = empty("raw_crawl").lazy()
+    one = crawler._job(site.source("/"), none)
+    assert crawler._job(site.source("/", refresh_hours=5), none) == one
+    later = pl.LazyFrame({"fetched_at": ["2026-01-01T00:00:00+00:00"]})
+    others = {
+        crawler._job(site.source("/", "/a"), none),
+        crawler._job(site.source("/", max_depth=3), none),
+        crawler._job(site.source("/"), later),
+    }
+    assert len(others | {one}) == 4
 
 
 def test_sitemaps_are_read_and_named_pages_fetched(site, crawl, rows):
