@@ -140,23 +140,46 @@ class Source(Section):
 
 
 class CleanSettings(Section):
-    """Cleaning of documents and the rules that judge them."""
+    """Cleaning of documents and the rules that judge them. A limit of null turns a rule off: nothing is measured."""
 
     traditional_to_simplified: bool = Field(True, description="convert traditional characters")
-    mask_pii: bool = Field(True, description="mask identity numbers, phones, e-mails, bank cards")
-    languages: tuple[Language, ...] = Field(("zh", "en", "mixed"), description="languages to keep")
-    min_chars: int = Field(30, ge=0, description="characters without white space, at least")
-    max_chars: int = Field(200_000, ge=1, description="characters without white space, at most")
-    max_symbol_share: Share = Field(
+    mask_pii: bool = Field(
+        True,
+        description="mask identity numbers, phones, e-mails, bank cards, IP addresses and number plates",
+    )
+    languages: tuple[Language, ...] | None = Field(
+        ("zh", "en", "mixed"), description="languages to keep; null: all"
+    )
+    min_chars: int | None = Field(30, ge=0, description="characters without white space, at least")
+    max_chars: int | None = Field(200_000, ge=1, description="characters without white space, at most")
+    min_words: int | None = Field(None, ge=0, description="words (as jieba cuts them), at least")
+    max_words: int | None = Field(None, ge=1, description="words (as jieba cuts them), at most")
+    max_symbol_share: Share | None = Field(
         0.35, description="share of characters that are neither letters, digits nor common punctuation"
     )
-    max_digit_share: Share = Field(0.5, description="share of digits")
-    max_repetition: Share = Field(
+    max_digit_share: Share | None = Field(0.5, description="share of digits")
+    max_punctuation_share: Share | None = Field(0.5, description="share of common punctuation")
+    max_latin_share: Share | None = Field(None, description="share of Latin letters")
+    max_repetition: Share | None = Field(
         0.5, description="repetition score: share of the text in repeated lines, runs and loops"
     )
-    max_garble: Share = Field(0.05, description="share of characters that look like mojibake")
-    max_markup: Share = Field(0.3, description="share of the text that is HTML mark-up or page furniture")
-    max_spam: Share = Field(0.5, description="spam score of advertising and gambling terms")
+    max_repeated_lines: Share | None = Field(
+        0.4, description="share of the text in lines that occurred before"
+    )
+    min_sentence_ends: Share | None = Field(
+        None, description="share of the lines that end as a sentence does, at least"
+    )
+    max_garble: Share | None = Field(0.05, description="share of characters that look like mojibake")
+    max_markup: Share | None = Field(
+        0.3, description="share of the text that is HTML mark-up or page furniture"
+    )
+    max_debris: Share | None = Field(
+        0.1, description="share of the lines that a page left behind: lists of titles, halves of dates, counters"
+    )
+    max_spam: Share | None = Field(0.5, description="spam score of advertising and gambling terms")
+    max_offence: Share | None = Field(
+        1.0, description="score of offensive language; 1 measures it and never refuses"
+    )
     blocked_terms: tuple[str, ...] = Field((), description="terms that no document may hold")
 
 
@@ -167,11 +190,19 @@ class DedupSettings(Section):
     permutations: int = Field(128, ge=16, le=1024, description="MinHash values in a signature")
     bands: int = Field(32, ge=1, le=512, description="LSH bands; must divide the permutations")
     threshold: Share = Field(0.7, description="Jaccard similarity from which two texts are duplicates")
+    prefer: tuple[Literal["source", "quality", "length"], ...] = Field(
+        ("source", "quality", "length"),
+        description="which of several duplicates is kept: that of the better source, the cleaner, the longer; last, the first id",
+    )
+    sources: tuple[str, ...] = Field(
+        (), description="names of sources, the best first; all others come after them"
+    )
     template_records: int = Field(
-        200,
+        0,
         ge=0,
         lt=65_535,
-        description="a shingle that more records hold is a template and does not count for similarity; 0: all count",
+        description="a shingle that more records hold is a template and does not count for similarity; 0: all count, "
+        "and new shards alone are compared with what is there",
     )
 
     @model_validator(mode="after")
@@ -181,39 +212,111 @@ class DedupSettings(Section):
         return self
 
 
+class SampleDedupSettings(DedupSettings):
+    """Exact and near duplicates among samples: short, and often made from one template."""
+
+    ngram: int = Field(3, ge=1, le=50, description="characters in a shingle")
+    threshold: Share = Field(0.65, description="Jaccard similarity from which two texts are duplicates")
+    prefer: tuple[Literal["source", "length"], ...] = Field(
+        ("source", "length"),
+        description="which of several duplicates is kept: that of the better source, the longer; last, the first id",
+    )
+    template_records: int = Field(
+        200,
+        ge=0,
+        lt=65_535,
+        description="a shingle that more records hold is a template and does not count for similarity; 0: all count",
+    )
+
+
+class SemanticSettings(Section):
+    """Duplicates by meaning: SemDeDup, and the prototypes of D4, on the vectors of documents."""
+
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="cosine similarity (1 - epsilon) from which two documents of a cluster mean the same; none: not judged",
+    )
+    prototypes: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the documents left that is dropped as nearest to the centres of a second clustering",
+    )
+    clusters: int = Field(0, ge=0, description="k-means clusters; 0: the square root of the documents")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is asked for."""
+        return self.threshold is not None or self.prototypes > 0
+
+
 class EncoderSettings(Section):
     """How texts become vectors."""
 
-    kind: Literal["lsa", "transformers"] = Field(
-        "lsa", description="LSA fitted on the corpus, or a Hugging Face encoder"
+    kind: Literal["lsa", "static", "transformers"] = Field(
+        "lsa",
+        description="LSA fitted on the corpus, static word or character vectors, or a Hugging Face encoder",
     )
     dimension: int = Field(256, ge=8, le=4096, description="length of a vector (lsa)")
     max_tokens: int = Field(512, ge=8, le=32_768, description="first tokens of a text that are read")
     buckets_log2: int = Field(
         18, ge=10, le=24, description="hash buckets of the n-grams, as a power of two (lsa)"
     )
-    fit_rows: int = Field(20_000, ge=100, description="texts that the projection is fitted on, at most (lsa)")
-    model: str | None = Field(None, description="path or hub id (transformers)")
-    pooling: Literal["cls", "mean"] = Field("cls", description="how token vectors become one (transformers)")
+    fit_rows: int = Field(20_000, ge=100, description="texts that the projection is fitted on, at most")
+    model: str | None = Field(
+        None, description="path or hub id (transformers); file in the text format of word2vec (static)"
+    )
+    pooling: Literal["cls", "mean", "last"] = Field(
+        "cls", description="how token vectors become one: first, mean or last token (transformers)"
+    )
     prefix: str = Field("", description="instruction put before each text (transformers)")
-    batch_tokens: int = Field(16_384, ge=64, description="tokens in a batch (transformers)")
+    batch_tokens: int = Field(4_096, ge=64, description="tokens in a batch (transformers)")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="numbers that a model computes with; auto: bfloat16 on a GPU or a CPU that multiplies it, else float32 (transformers)",
+    )
 
     @model_validator(mode="after")
     def _model_named(self) -> EncoderSettings:
-        if self.kind == "transformers" and not self.model:
-            raise ValueError("kind transformers needs a model (path or hub id)")
+        if self.kind != "lsa" and not self.model:
+            raise ValueError(f"kind {self.kind} needs a model: a path, or a hub id (transformers)")
         return self
+
+
+class SeedSettings(Section):
+    """The documents that define the domain."""
+
+    heldout_share: float = Field(
+        0.1, ge=0, le=0.9, description="share of the seeds that nothing is learned from, to measure with"
+    )
 
 
 class KeywordSettings(Section):
     """Mining of domain terms."""
 
-    keep: int = Field(300, ge=1, description="best-scored terms that are kept before review")
+    keep: int = Field(300, ge=1, description="best-scored terms that are suggested and kept before review")
     min_seed_docs: int = Field(2, ge=1, description="seed documents that must hold a term")
-    min_score: float = Field(1.96, description="log-odds z-score, at least")
+    min_score: float = Field(
+        1.0, ge=0, description="score, at least (geometric mean of the z-score and the shrunk log-odds)"
+    )
     general_sample: int = Field(20_000, ge=100, description="general documents to contrast with, at most")
-    part_of_speech: tuple[str, ...] = Field(
-        ("n", "v", "a", "i", "l", "j", "eng", "x"), description="first letters of jieba's tags to keep"
+    part_of_speech: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {"n": 1, "vn": 1, "an": 1, "j": 1, "eng": 1, "v": 0.5, "a": 0.5, "l": 0.5, "i": 0.5},
+        description="weight of a term by the beginning of jieba's tag, the longest counts; no other tags are terms",
+    )
+    dictionaries: tuple[str, ...] = Field(
+        (), description="files of words that hold together, as for jieba: word, frequency, tag in a line"
+    )
+    stop_words: tuple[str, ...] = Field((), description="files of words that are never terms, one in a line")
+    longest_new_word: int = Field(6, ge=2, le=20, description="characters of a new word, at most")
+    min_new_word_count: int = Field(3, ge=2, description="times that a new word must be in the seeds")
+    min_pmi: float = Field(
+        2.5, ge=0, description="pointwise mutual information of the parts of a new word (nats), at least"
+    )
+    min_entropy: float = Field(
+        0.9, ge=0, description="entropy of what stands beside a new word, to either side (nats), at least"
     )
 
 
@@ -312,8 +415,8 @@ class PoolSettings(Section):
         le=100,
         description="English words in a row shared with a benchmark question that count as a leak",
     )
-    dedup: DedupSettings = Field(
-        DedupSettings(ngram=3, threshold=0.65),  # type: ignore[call-arg]
+    dedup: SampleDedupSettings = Field(
+        SampleDedupSettings(),  # type: ignore[call-arg]
         description="exact and near duplicates",
     )
 
@@ -332,7 +435,13 @@ class LanguageModelSettings(Section):
     max_epochs: float = Field(
         6, gt=0, le=1000, description="times that a sample is read in training, at most"
     )
-    batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training and scoring")
+    max_seconds: float = Field(
+        600,
+        gt=0,
+        description="processor time of two common cores that training may take, by reckoning and not by the clock, so that the result stays the same",
+    )
+    batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training")
+    scoring_tokens: int = Field(4_096, ge=64, description="tokens in a batch, in scoring")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
     learning_rate: float = Field(5e-3, gt=0, le=1, description="peak learning rate")
     heldout_rows: int = Field(200, ge=0, description="samples held out for the loss curve")
@@ -340,17 +449,50 @@ class LanguageModelSettings(Section):
         2,
         ge=1,
         le=256,
-        description="CPU threads; fixed, since another number changes the last bits of the scores",
+        description="CPU threads; the number changes no result",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="numbers that a model scores with; auto: bfloat16 for a loaded model on a GPU, else float32",
+        description="numbers that a model scores with; auto: bfloat16 for a loaded model on a GPU or a CPU that multiplies bfloat16, else float32",
+    )
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="share of the feed-forward outputs that is left out in training, and by each thinned model",
+    )
+    dropout_passes: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="thinned models whose disagreement is measured (Monte Carlo dropout); 0: none",
+    )
+    pre_experience: bool = Field(
+        False,
+        description="train the loaded model on a few samples of each cluster of the prompts before it scores (Cherry LLM)",
+    )
+    experience_clusters: int = Field(100, ge=1, le=10_000, description="clusters (pre_experience)")
+    experience_rows: int = Field(10, ge=1, le=1_000, description="samples of each cluster (pre_experience)")
+    experience_learning_rate: float = Field(
+        2e-5, gt=0, le=1, description="peak learning rate (pre_experience)"
     )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> LanguageModelSettings:
         if self.hidden % (2 * self.heads):
             raise ValueError("hidden must be a multiple of twice the heads")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> LanguageModelSettings:
+        if self.dropout_passes == 1:
+            raise ValueError("one thinned model cannot disagree: dropout_passes is 0 or at least 2")
+        if self.dropout_passes and not self.dropout:
+            raise ValueError("dropout_passes needs a dropout above 0")
+        if self.dropout and self.model and not (self.dropout_passes or self.pre_experience):
+            raise ValueError("dropout of a loaded model needs dropout_passes")
+        if self.pre_experience and not self.model:
+            raise ValueError("pre_experience needs a model (path or hub id): the trained one knows the samples")
         return self
 
 
@@ -431,9 +573,11 @@ class AuditSettings(Section):
 class CorpusProfile(Section):
     clean: CleanSettings = CleanSettings()  # type: ignore[call-arg]
     dedup: DedupSettings = DedupSettings()  # type: ignore[call-arg]
+    semantic: SemanticSettings = SemanticSettings()  # type: ignore[call-arg]
 
 
 class DomainProfile(Section):
+    seeds: SeedSettings = SeedSettings()  # type: ignore[call-arg]
     keywords: KeywordSettings = KeywordSettings()  # type: ignore[call-arg]
     encoder: EncoderSettings = EncoderSettings()  # type: ignore[call-arg]
     recall: RecallSettings = RecallSettings()  # type: ignore[call-arg]
@@ -539,6 +683,14 @@ def _absolute(place: str, base: Path) -> str:
     return place if "://" in place else str((base / Path(place).expanduser()).resolve())
 
 
+def _absolute_words(keywords: KeywordSettings, base: Path) -> KeywordSettings:
+    """The settings with the files of words relative to the profile's file."""
+    files = {
+        name: tuple(_absolute(file, base) for file in getattr(keywords, name)) for name in ("dictionaries", "stop_words")
+    }
+    return keywords.model_copy(update=files)
+
+
 def _first_error(error: ValidationError, where: str, raw: Mapping[str, Any]) -> UserError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -600,6 +752,7 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
         update={
             "lake": _absolute(profile.lake, base),
             "reviews": tuple(_absolute(name, base) for name in profile.reviews),
+            "domain": profile.domain.model_copy(update={"keywords": _absolute_words(profile.domain.keywords, base)}),
             "sources": tuple(
                 source.model_copy(update={"path": source.path and _absolute(source.path, base)})
                 for source in profile.sources

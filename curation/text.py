@@ -211,7 +211,7 @@ def shares(texts: pl.Series) -> pl.DataFrame:
     """Make-up of each text by kind of character.
 
     Returns `n_chars` (UInt32, without white space and joiners) and the shares of it (Float64) `han`,
-    `latin`, `digit`, `symbol` (neither letter, digit nor common punctuation), `broken` (replacement,
+    `latin`, `digit`, `punctuation` (common marks), `symbol` (neither letter, digit nor common punctuation), `broken` (replacement,
     private-use and control characters) and `foreign` (letters that are neither Han nor Latin).
     """
     from curation import text_kernels as k
@@ -225,6 +225,7 @@ def shares(texts: pl.Series) -> pl.DataFrame:
             "han": (counts[:, k.HAN] + counts[:, k.RARE_HAN]) / over,
             "latin": (counts[:, k.LATIN] + counts[:, k.ACCENTED]) / over,
             "digit": counts[:, k.DIGIT] / over,
+            "punctuation": counts[:, k.PUNCTUATION] / over,
             "symbol": (counts[:, k.SYMBOL] + counts[:, k.BROKEN]) / over,
             "broken": counts[:, k.BROKEN] / over,
             "foreign": (counts[:, k.KANA] + counts[:, k.OTHER_LETTER]) / over,
@@ -235,6 +236,18 @@ def shares(texts: pl.Series) -> pl.DataFrame:
 def n_chars(expr: pl.Expr) -> pl.Expr:
     """Characters without white space (UInt32)."""
     return _expression(lambda texts: shares(texts)["n_chars"], expr, pl.UInt32)
+
+
+def _n_words(texts: pl.Series) -> pl.Series:
+    import rjieba
+
+    counts = [sum(any(map(str.isalnum, word)) for word in rjieba.cut(text)) for text in texts]
+    return pl.Series(counts, dtype=pl.UInt32)
+
+
+def n_words(expr: pl.Expr) -> pl.Expr:
+    """Words that hold a letter or a digit, as jieba cuts them (UInt32)."""
+    return _expression(_n_words, expr, pl.UInt32)
 
 
 def _share(expr: pl.Expr, name: str) -> pl.Expr:
@@ -342,7 +355,7 @@ def _tidy_table() -> np.ndarray:
 
 
 def _tidied(texts: pl.Series) -> pl.DataFrame:
-    """White space, widths and control characters in order: text, control_chars, width."""
+    """White space, widths and control characters in order: text, control_chars, white_space, width."""
     from curation import text_kernels
 
     table = _tidy_table()
@@ -355,11 +368,12 @@ def _tidied(texts: pl.Series) -> pl.DataFrame:
                 {
                     "text": _from_code_points(codes, starts, lengths),
                     "control_chars": removed,
+                    "white_space": (np.diff(starts) - lengths - removed).astype(np.uint32),
                     "width": replaced,
                 }
             )
         )
-    schema = {"text": pl.String, "control_chars": pl.UInt32, "width": pl.UInt32}
+    schema = {"text": pl.String, "control_chars": pl.UInt32, "white_space": pl.UInt32, "width": pl.UInt32}
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
 
@@ -492,11 +506,12 @@ def _traditional() -> tuple[dict[str, str], str]:
 
 
 def simplify(texts: pl.Series) -> pl.DataFrame:
-    """Traditional to simplified characters, by OpenCC's dictionaries: `text`, `simplified` (UInt32).
+    """Traditional to simplified characters, by OpenCC's dictionaries: `text`, `simplified`, `traditional`.
 
     A text is converted where it holds a character that simplified text does not (outside GB 2312) and
-    is neither Japanese nor garbled. The longest phrase wins, from the left. `simplified` counts
-    changed characters.
+    is neither Japanese nor garbled. The longest phrase wins, from the left. `simplified` (UInt32) counts
+    changed characters; `traditional` (String) holds, in order of the code points, each that was changed
+    and what became of it, as 灣湾 臺台; null where none was.
     """
     table, telling = _traditional()
     counts = _class_counts(texts)
@@ -508,23 +523,29 @@ def simplify(texts: pl.Series) -> pl.DataFrame:
     after = _where(texts, needs, lambda some: some.str.replace_many(table, leftmost=True))
     variants = after.str.contains("[覆藉後噁]") & is_chinese
     after = _where(after, variants, lambda some: some.str.replace_many(_VARIANT_WORDS))
-    count = _differences(texts, after)
-    return pl.DataFrame({"text": after, "simplified": count})
+    count, pairs = _differences(texts, after)
+    return pl.DataFrame({"text": after, "simplified": count, "traditional": pairs})
 
 
-def _differences(before: pl.Series, after: pl.Series) -> pl.Series:
-    """Characters that differ, place by place (plus the difference in length), UInt32."""
+def _differences(before: pl.Series, after: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Characters that differ, place by place (plus the difference in length), UInt32, and which became which."""
     changed = before != after
-    counts = pl.Series(np.zeros(len(before), dtype=np.uint32))
+    counts, pairs = pl.Series(np.zeros(len(before), dtype=np.uint32)), pl.Series([None], dtype=pl.String)
+    pairs = pairs.new_from_index(0, len(before))
     if not changed.any():
-        return counts
-    found = []
+        return counts, pairs
+    found, met = [], []
     for one, other in zip(before.filter(changed), after.filter(changed), strict=True):
         a = np.frombuffer(one.encode("utf-32-le"), dtype=np.uint32)
         b = np.frombuffer(other.encode("utf-32-le"), dtype=np.uint32)
         shorter = min(len(a), len(b))
-        found.append(int((a[:shorter] != b[:shorter]).sum()) + abs(len(a) - len(b)))
-    return _put(counts, changed.arg_true(), pl.Series(found, dtype=pl.UInt32))
+        moved = a[:shorter] != b[:shorter]
+        found.append(int(moved.sum()) + abs(len(a) - len(b)))
+        same_length = len(a) == len(b)
+        both = np.unique(np.stack([a[:shorter][moved], b[:shorter][moved]], axis=1), axis=0)
+        met.append(" ".join(chr(x) + chr(y) for x, y in both.tolist()) if same_length else one)
+    places = changed.arg_true()
+    return _put(counts, places, pl.Series(found, dtype=pl.UInt32)), _put(pairs, places, met)
 
 
 def normalise(texts: pl.Series, *, simplify: bool = True) -> pl.DataFrame:
@@ -535,8 +556,9 @@ def normalise(texts: pl.Series, *, simplify: bool = True) -> pl.DataFrame:
     characters go; white space is collapsed, line breaks and the indentation of code kept (one blank
     line at most); traditional characters become simplified ones unless `simplify` is false.
 
-    Returns `text` and `changes`, a struct of `fixed_encoding` (Boolean), `control_chars`, `width` and
-    `simplified` (characters, UInt32). The normal form of a normal form is itself.
+    Returns `text`, `changes`, a struct of `fixed_encoding` (Boolean), `control_chars`, `white_space`,
+    `width`, `composed` and `simplified` (characters, UInt32), and `traditional`, the characters that were
+    simplified (see `simplify`). The normal form of a normal form is itself.
     """
     before = texts.cast(pl.String).fill_null("").rename("text")
     result = _normalise_once(before, simplify)
@@ -548,39 +570,55 @@ def normalise(texts: pl.Series, *, simplify: bool = True) -> pl.DataFrame:
         if not moved.any():
             break
         pending, again = pending.filter(moved), again.filter(moved)
-        earlier = result[pending]
-        merged = again.with_columns(
-            *(
-                (
-                    earlier[name] | again[name] if name == "fixed_encoding" else earlier[name] + again[name]
-                ).alias(name)
-                for name in again.columns
-                if name != "text"
-            )
-        )
+        merged = _merged(result[pending], again)
         result = result.with_columns(
             *(_put(result[name], pending, merged[name]).alias(name) for name in result.columns)
         )
-    return result.select("text", pl.struct(pl.exclude("text")).alias("changes"))
+    changes = pl.struct(pl.exclude("text", "traditional")).alias("changes")
+    return result.select("text", changes, "traditional")
+
+
+def _merged(earlier: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
+    """The changes of two passes over the same texts, and the text of the later one."""
+    counted = {
+        name: earlier[name] + later[name] for name in earlier.columns if earlier[name].dtype == pl.UInt32
+    }
+    return later.with_columns(
+        fixed_encoding=earlier["fixed_encoding"] | later["fixed_encoding"],
+        traditional=pl.Series(
+            [
+                " ".join(filter(None, pair)) or None
+                for pair in zip(earlier["traditional"], later["traditional"], strict=True)
+            ],
+            dtype=pl.String,
+        ),
+        **counted,
+    )
 
 
 def _normalise_once(texts: pl.Series, simple: bool) -> pl.DataFrame:
     repaired = _repaired(texts)
     tidied = _tidied(repaired)
     text = _composed(tidied["text"])
-    changed: pl.Series = pl.Series(np.zeros(len(text), dtype=np.uint32))
-    if simple:
-        converted = _simplify(text)
-        text, changed = converted["text"], converted["simplified"]
+    composed, _ = _differences(tidied["text"], text)
+    converted = _simplify(text) if simple else _unchanged(text)
     return pl.DataFrame(
         {
-            "text": text,
+            "text": converted["text"],
             "fixed_encoding": repaired != texts,
             "control_chars": tidied["control_chars"],
+            "white_space": tidied["white_space"],
             "width": tidied["width"],
-            "simplified": changed,
+            "composed": composed,
+            "simplified": converted["simplified"],
+            "traditional": converted["traditional"],
         }
     )
+
+
+def _unchanged(texts: pl.Series) -> pl.DataFrame:
+    count, pairs = _differences(texts, texts)
+    return pl.DataFrame({"text": texts, "simplified": count, "traditional": pairs})
 
 
 _simplify = simplify  # `normalise` has a parameter of that name
@@ -826,34 +864,187 @@ def markup_score(expr: pl.Expr) -> pl.Expr:
 
 
 # Groups of advertising cues. One group is a topic; two and more together, close by, are an advertisement.
+_PLAY = r"(?:app|[手电网中][机脑页文]版|安卓版|官网|官方|网址|网站|网投|线路|平台|入口|登[录陆入]|注册|下载|客户端|现金|真人|电子|直营|代理|开户|投注|彩金|返水|佣金|娱乐|国际|棋牌|体育|贵宾)"
+_CASINOS = (
+    r"亚博|yabo|欧宝|[a-z]{2,4}体育|华体会|乐鱼|leyu|kaiyun|必威|betway|bet365|bt365|爱游戏|币游|米乐|九游体育|雷火|乐动体育|manbetx|188bet|12bet|w88|bwin|韦德|伟德|"
+    r"威廉希尔|明升|优德|沙巴体育|皇冠体育|凯发|尊龙|环亚|亚游|和记|乐虎|申博|博发|澳博|葡京|威尼斯人|js\d{2,}|天博|雷竞技|竞技宝|平博|德赢|bbin|澳洲幸运|秒速赛车|极速赛车|幸运飞艇"
+)
+#: Names that mean other things too, and what makes a casino of them.
+_AMBIGUOUS = r"(?:金沙|太阳城|永利|银河|新濠|澳门|云顶|千亿|龙8|万博|开云|半岛|星空|江南|海德|火狐|同升|优乐|皇冠)(?:娱乐城?|网投|真人|线路|现金|棋牌|电子|体育|网址|网站|登[录陆入]|(?:国际|体育|娱乐)?(?:app|客户端|贵宾)|集团游戏)"
 _SPAM = {
     "contact": r"(?i)(?:加|➕|\+)\s*(?:我|个)?\s*(?:v|vx|wx|微|薇|威|徽|q|qq|扣扣|微信|威信)\s*(?:信|号)?\s*[:：]?\s*[a-z0-9_-]{5,}|(?:微信|薇信|vx|wx|qq|扣扣)(?:号|群)?\s*[:：]?\s*[a-z0-9_-]{6,}|(?:电话|热线|手机|咨询|联系|订购|tel)\S{0,6}[:：]?\s*(?:<PHONE>|1[3-9]\d{9}|400[- ]?\d{3}|0\d{2,3}[- ]\d{7,8})|私信我?|加(?:群|微信|好友)(?:领取|咨询|了解)?",
-    "gambling": r"时时彩|六合彩|百家乐|真人(?:娱乐|视讯|荷官|棋牌)|老虎机|博彩|(?:在线|网上|平台|官方)投注|北京赛车|PK10|幸运飞艇|(?:线上|网上|真人)赌场|赌场网|葡京|现金网|娱乐城|棋牌(?:游戏)?(?:平台|下载|官网)|体育投注|彩票(?:平台|开户|计划)|开户送|送彩金|必中|稳赚|特码|(?:威尼斯人|太阳城|金沙|永利|新葡京|银河)(?:娱乐|官网|网址|平台|现金|国际)|登录(?:网址|器)下载",
+    "gambling": r"时时彩|六合彩|百家乐|真人(?:娱乐|视讯|荷官|棋牌)|老虎机|博彩|(?:在线|网上|平台|官方)投注|北京赛车|PK10|(?:线上|网上|真人)赌场|赌场网|现金网|娱乐城|电玩城|骰宝|棋牌(?:游戏)?(?:平台|下载|官网)|体育投注|彩票(?:平台|开户|计划)|开户送|送彩金|必中|稳赚|特码|登录(?:网址|器)下载|开奖(?:结果)?网址|人工计划|(?:正规|靠谱|十大).{0,4}(?:体育|购彩|买球|投注|娱乐)平台",
+    "casino": rf"(?i)(?:{_CASINOS})[\p{{Han}}a-z0-9]{{0,4}}?{_PLAY}|{_AMBIGUOUS}|贵宾会(?:[^员议见客谈\p{{P}}]|$)|\p{{Han}}{{2}}(?:体育|国际|娱乐)(?:app|登[录陆入])|华体会|秒速赛车|澳洲幸运\d",
     "adult": r"约炮|裸聊|一夜情|援交|上门(?:服务|按摩)|全套服务|小姐(?:上门|服务|电话)|包夜|成人(?:视频|电影|网站|小说|影院)|黄色(?:网站|视频)|无码|激情(?:视频|小说|网)|学生妹|楼凤|av在线|国产(?:自拍|偷拍)|催情|迷(?:药|奸)|壮阳",
     "offer": r"免费(?:领取|试用|咨询|体验|送)|限时(?:优惠|抢购|特价|免费|秒杀)|(?:最低|超低|全网|特)价|包邮|厂家直销|现货供应|价格(?:优惠|实惠|从优)|(?:诚招|招募|火热招|面向全国招)(?:代理|加盟|商)?|加盟(?:热线|电话|费用|条件)|欢迎(?:来电|咨询|选购|订购|前来|新老客户)|(?:批发|供应)(?:价格|厂家)|销售(?:热线|电话)|点击(?:购买|下单|咨询|链接)|立即(?:购买|抢购|下单|咨询|领取)|淘宝(?:店|网址)|天猫(?:旗舰)?店|优惠券|满减|返利|在线咨询|报价(?:表|单)?|品质保证|货到付款|量大从优",
     "fraud": r"代开(?:发票|增值税)|办(?:理)?(?:假证|各类证|文凭)|刷(?:单|信誉|钻)|日(?:赚|入|结)\s*\d|月入(?:过)?\s*[\d数万千]|无(?:抵押|担保)贷|(?:快速|秒)(?:放款|到账|下款)|兼职.{0,6}(?:日结|在家|打字|手机)|躺赚|稳赚不赔|内幕消息|荐股|套现|黑户|网赚",
-    "tail": r"(?:祛|治疗|看)\S{0,8}(?:医院)?哪家(?:好|强|最好|医院)|哪家(?:医院)?(?:好|专业|靠谱|便宜)|多少钱(?:一)?(?:台|个|斤|吨|平)|(?:\S{2,12}(?:价格|图片|厂家|品牌|排名|排行榜)[_,，/\s]+){2}|热门城市\s*[:：]|相关标签\s*[:：]",
+    "tail": r"(?:祛|治疗|看)\S{0,8}(?:医院)?哪家(?:好|强|最好|医院)|哪家(?:医院)?(?:好|专业|靠谱|便宜)|多少钱(?:一)?(?:台|个|斤|吨|平)|(?:\S{2,12}(?:价格|图片|厂家|品牌|排名|排行榜)[_,，/\s]+){2}|热门城市\s*[:：]|相关标签\s*[:：]|本文关键词\s*[:：]",
 }
+#: What a cue of each group weighs. The names of casinos are planted into long texts that were made for
+#: something else, so that their length thins them out less.
+_SPAM_WEIGHTS = {"contact": 1.5, "gambling": 1.5, "casino": 3.0, "adult": 1.5, "offer": 1.0, "fraud": 1.5, "tail": 1.0}  # fmt: skip
+#: Sites whose names look like a casino's.
+_HONEST = r"(?i)(?:腾讯|新浪|搜狐|网易|央视|凤凰|虎扑|咪咕|优酷|阿里|人民|新华|中国|乐视|百度|京东|cctv\d?|pptv|espn|sina)(?:体育|国际|娱乐)(?:app|官网|官方|网站|下载|登[录陆入])"
+
+
+def _spam_hits(texts: pl.Series, group: str) -> np.ndarray:
+    hits = texts.str.count_matches(_SPAM[group]).fill_null(0).to_numpy().astype(np.float64)
+    if group == "casino" and hits.any():
+        hits = np.maximum(hits - texts.str.count_matches(_HONEST).fill_null(0).to_numpy(), 0)
+    return hits
+
+
+def _spam_strength(texts: pl.Series) -> np.ndarray:
+    """Weight of the cues of each text for each 200 characters (float64)."""
+    length = np.maximum(texts.str.len_chars().to_numpy() / 200, 1.0)
+    hits = {group: _spam_hits(texts, group) for group in _SPAM}
+    # each further hit of a group says less than the one before
+    weights = {group: _SPAM_WEIGHTS[group] * np.log2(1.0 + found) for group, found in hits.items()}
+    several = 0.5 + 0.5 * sum((found > 0).astype(np.float64) for found in hits.values())
+    del weights["casino"]
+    planted = _SPAM_WEIGHTS["casino"] * hits["casino"] ** 0.75 / np.sqrt(length)
+    strength: np.ndarray = several * (sum(weights.values()) / length + planted)
+    return strength
 
 
 def _spam_scores(texts: pl.Series) -> pl.Series:
-    length = np.maximum(texts.str.len_chars().to_numpy().astype(np.float64), 1)
-    hits = np.stack([texts.str.count_matches(pattern).fill_null(0).to_numpy() for pattern in _SPAM.values()])
-    weight = np.array([1.5, 1.5, 1.5, 1.0, 1.5, 1.0])[:, None]
-    # each further hit of a group says less than the one before
-    strength = (weight * np.log2(1.0 + hits)).sum(axis=0) * (0.5 + 0.5 * (hits > 0).sum(axis=0))
-    density = strength / np.maximum(length / 200, 1.0)
-    return pl.Series(1.0 - np.exp2(-density / 4.0))
+    return pl.Series(1.0 - np.exp2(-_spam_strength(texts) / 4.0))
 
 
 def spam_score(expr: pl.Expr) -> pl.Expr:
     """How much a text looks like advertising, gambling or adult spam, 0–1.
 
-    From the hits of six groups of cues (contact details, gambling, adult, offers, fraud, search
-    baiting), in relation to the length, where several groups together weigh more. One mention scores
-    below 0.25; a half is reached by several groups within 200 characters.
+    From the hits of seven groups of cues (contact details, gambling, names of casinos, adult, offers,
+    fraud, search baiting), in relation to the length, where several groups together weigh more. One
+    mention of a topic scores below 0.25; a half is reached by several groups within 200 characters.
     """
     return _expression(_spam_scores, expr)
+
+
+def _title_spam_scores(texts: pl.Series) -> pl.Series:
+    return pl.Series(1.0 - np.exp2(-_spam_strength(texts) / 2.0))
+
+
+def title_spam_score(expr: pl.Expr) -> pl.Expr:
+    """As `spam_score`, for a title: it says what the page is for, so that its cues weigh twice, 0–1."""
+    return _expression(_title_spam_scores, expr)
+
+
+# -- what a page leaves behind --------------------------------------------------------------------
+
+# Pieces that a page leaves in a text that was cut out of it carelessly: halves of dates and brackets, lines
+# and texts that begin in the middle of a sentence, counters, attachments.
+_DEBRIS = (
+    r"(?m)^[ \t]*\d{1,2}[ \t]+\d{1,2}:\d{2}(?::\d{2})?(?:[ \t]|$)|^[ \t]*\d{1,4}[ \t]*[\]】][ \t]*$|^[ \t]*[，。、；：][\p{Han}A-Za-z]|\A[^\n(（]{6,80}[)）]|"
+    r"\d\s?[KM]B,?\s*下载次数|(?:下载|浏览)(?:次数|量)\s*[:：]?\s*\d+|阅读(?:次数|量|数)\s*[:：]?\s*\d+|阅读[(（]\d+[)）]|\(\d+\)\s*次(?:阅读|浏览)|\d+\s?(?:个|条)评论|\d+人气|\d+\s*人来访|(?:博文|图片数)\s*[:：]\s*\d+|"
+    r"target=[\"']?_blank|本文(?:访问|链接)?(?:地址|链接|网址)\s*[:：]|成语接龙\s*[:：]|document\.write|"
+    r"^[ \t]*(?:热门|相关|推荐)(?:城市|标签|文章|阅读|新闻|产品)\s*[:：]?[ \t]*$"
+)
+#: What such a piece counts, in lines: a sound text has none.
+_PIECE = 4
+#: A line of an index: an entry, and how often it occurs. From five they are a list.
+_ENTRY = r"(?m)^[^\n=]{1,80}[(（]\d{1,6}[)）][ \t]*$"
+#: A Han character with its reading in brackets, which hinders copying.
+_READINGS = r"\p{Han}\([a-zü]{1,6}\)"
+_MANY = 5
+
+
+@cache
+def line_marks() -> np.ndarray:
+    """What each code point says about its line (uint8), see `text_kernels` for the names."""
+    from curation import text_kernels as k
+
+    marks = np.zeros(sys.maxunicode + 1, dtype=np.uint8)
+    for names, mark in (
+        ("={}<>|\\$^_#`*~[]", k.CODE_MARK),
+        ("-•·●■◆★☆※①②③④⑤⑥⑦⑧⑨⑩+", k.ITEM_MARK),
+        ("。；;…”』」’：:.,，、—～", k.SENTENCE_MARK),
+        ("?!？！", k.CALL_MARK),
+        ("()（）【】〔〕《》〈〉", k.BRACKET),
+    ):
+        marks[[ord(name) for name in names]] = mark
+    return marks
+
+
+def lines(texts: pl.Series) -> pl.DataFrame:
+    """How the lines of each text look.
+
+    Returns `n_lines` (UInt32, those that hold anything) and the shares of them (Float64) `ended` (by a
+    mark as a sentence is) and `bare` (in runs of three and more lines of Chinese, 8 to 60 characters
+    without an end, as the titles in a list of links), and `repeated`, the share of the text's visible characters
+    that lies in lines of at least four which occurred before.
+    """
+    from curation import text_kernels
+
+    classes, marks = character_classes(), line_marks()
+    shapes = _per_text(lambda codes, starts: text_kernels.line_shapes(codes, starts, classes, marks), texts)
+    n_lines = np.maximum(shapes[:, 0], 1)
+    return pl.DataFrame(
+        {
+            "n_lines": shapes[:, 0].astype(np.uint32),
+            "ended": shapes[:, 1] / n_lines,
+            "bare": shapes[:, 2] / n_lines,
+            "repeated": shapes[:, 3] / np.maximum(shapes[:, 4], 1),
+        }
+    )
+
+
+def _debris_scores(texts: pl.Series) -> pl.Series:
+    shape = lines(texts)
+    n_lines = np.maximum(shape["n_lines"].to_numpy(), 1)
+    pieces = _PIECE * texts.str.count_matches(_DEBRIS).fill_null(0).to_numpy().astype(np.float64)
+    for pattern in (_READINGS, _ENTRY):
+        found = texts.str.count_matches(pattern).fill_null(0).to_numpy()
+        pieces += np.where(found >= _MANY, found, 0)
+    return pl.Series(np.minimum(shape["bare"].to_numpy() + pieces / n_lines, 1.0))
+
+
+def debris_score(expr: pl.Expr) -> pl.Expr:
+    """Share of the lines of a text that a page left behind when its text was cut out carelessly, 0–1.
+
+    Counted are lists of link titles (see `lines`), index entries with their numbers, readings that were
+    put between the characters; and, four times each, what a sound text has none of: halves of dates and
+    brackets, lines that begin in the middle of a sentence, counters of reads and replies, attachments.
+    """
+    return _expression(_debris_scores, expr)
+
+
+# -- offence --------------------------------------------------------------------------------------
+
+# Words of abuse, slurs against groups of people, and words of contempt that need company to offend.
+_ABUSE = (
+    r"(?i)傻[逼比屄叉屌子]|傻[bx](?:[^a-z]|$)|煞笔|沙比|(?:^|[^a-z])(?:sb|nmsl|cnm|tmd|wcnm)(?:[^a-z]|$)|[操草艹肏日干][你他她尼](?:妈|娘|大爷|全家|马|玛)|他妈的?|她妈的|[尼你]玛|妈[的逼蛋]|麻痹|特么|"
+    r"狗(?:日|娘养|杂种|东西|屁|屎|男女|逼)|杂[种碎]|畜[生牲]|禽兽|人渣|渣滓|败类|贱(?:人|货|婢|种|逼|骨头)|下贱|犯贱|婊|荡妇|娼妇?|破鞋|母狗|公狗|骚货|脑残|脑瘫|智障|弱智|白痴|低能儿?|蠢[货猪驴蛋才]|废物|饭桶|窝囊废|"
+    r"滚(?:出|回|蛋|粗|开|犊子)|(?:都|快|赶紧|怎么不)?去死|死全家|吃屎|[死臭]不要脸|不要[脸碧逼]|王八|龟孙|恶心|令人作呕|厚颜无耻|无耻|卑鄙|恶毒|丑陋|垃圾|[死臭]娘[们炮]|神经病|变态|毒瘤|祸害|蛀虫"
+)
+_SLUR = (
+    r"(?i)黑鬼|尼哥|[黑白黄]皮猪?|黑[猪猴猿]|支那|小日本|鬼子|倭|棒子|阿三|老毛子|毛子|洋鬼子|洋垃圾|绿绿|木木|穆畜|绿教|蛮夷|乡巴佬|土[鳖包]|硬盘|蝗虫|井盖|(?:地域|河南|东北|上海|广东|新疆)(?:骗子|小偷|狗|猪)|穷[逼鬼]|"
+    r"拳师|女拳|打拳|田园女权|直男癌|国[男蝻]|蝈[男蝻]|蝻|普信|龟男|舔狗|屌|娘炮|人妖|死?基佬|死(?:gay|给|同性恋|拉拉|胖子|肥宅)|男婊|捞女|圣母婊|婚驴|倒贴|接盘侠?|老实人接盘|公交车|骗婚|白嫖|媚[黑外洋]|easy ?girl|仙女们?"
+)
+_CONTEMPT = r"猴子?|猩猩|狗|猪|丑|臭|脏|贱|蠢|屎|屁|滚|懒|坏|骗|偷|抢|性病|艾滋|吸毒|强奸|野蛮|愚昧|劣[等根质]|低[等贱劣]|没(?:素质|教养|文化|脑子)|素质(?:低|差)|素质太|灭[绝族种]|入侵|寄生|活该|可悲|可笑|呵呵|嫌弃|讨厌|看不起|瞧不起|鄙视|歧视链|最烂|坑蒙拐骗|好吃懒做"
+#: Who speaks against contempt uses its words as well.
+_AGAINST = r"反对|尊重|平等|包容|刻板印象|偏见|歧视|请不要|不应该?|不能因为|消除|理解|呼吁|权益|保护|法律|研究|报道|统计"
+_OFFENCE_WEIGHTS = ((_ABUSE, 2.0), (_SLUR, 1.5), (_CONTEMPT, 0.6))
+
+
+def _offence_scores(texts: pl.Series) -> pl.Series:
+    strength = np.zeros(len(texts))
+    for pattern, weight in _OFFENCE_WEIGHTS:
+        strength += weight * texts.str.count_matches(pattern).fill_null(0).to_numpy()
+    if not strength.any():
+        return pl.Series(strength)
+    against = texts.str.count_matches(_AGAINST).fill_null(0).to_numpy()
+    length = np.maximum(texts.str.len_chars().to_numpy() / 100, 1.0)
+    return pl.Series(1.0 - np.exp2(-strength / (1.0 + against) / length))
+
+
+def offence_score(expr: pl.Expr) -> pl.Expr:
+    """How offensive a Chinese text may be, 0–1: a hint for a person, not a verdict.
+
+    From words of abuse, slurs and words of contempt in relation to the length; words by which people
+    speak against contempt (prejudice, respect, equality) lower it. Irony and quotation are not seen.
+    """
+    return _expression(_offence_scores, expr)
 
 
 # -- heads of texts -----------------------------------------------------------------------------

@@ -24,6 +24,9 @@ SYMBOL, SPACE, HAN, RARE_HAN, LATIN, ACCENTED, DIGIT, PUNCTUATION, KANA, OTHER_L
 N_CLASSES = 12
 # Roles of characters when UTF-8 was read as GBK; `text.gbk_roles` assigns them.
 NO_ROLE, FIRST, SECOND, THIRD = range(4)  # the first is 0: false
+# What a mark says about its line; `text.line_marks` assigns them.
+NO_MARK, CODE_MARK, ITEM_MARK, SENTENCE_MARK, CALL_MARK, BRACKET = range(6)
+_OTHER, _ENDED, _BARE, _CALL = range(4)  # kinds of lines
 
 _NEWLINE, _SPACE, _TAB, _RETURN = 10, 32, 9, 13
 _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
@@ -577,6 +580,114 @@ def repeated(codes: Any, starts: Any, classes: Any, window: int, half: int) -> A
     for row in prange(rows):
         scores[row] = _repeated(codes, starts[row], starts[row + 1], classes, window, half)
     return scores
+
+
+@njit(cache=True)
+def _is_item(codes: Any, first: int, last: int, classes: Any, marks: Any) -> bool:
+    """Whether a line begins as an item of a list: with a bullet, a bracket, or a number and a mark."""
+    place = first
+    while place < last and classes[codes[place]] == DIGIT:
+        place += 1
+    if place == first:
+        return marks[codes[place]] in (ITEM_MARK, BRACKET)
+    return place < last and marks[codes[place]] in (SENTENCE_MARK, BRACKET)
+
+
+@njit(cache=True)
+def _line(codes: Any, first: int, last: int, classes: Any, marks: Any) -> tuple[int, int]:
+    """Visible characters of one line, and its kind: see `_line_shapes`."""
+    visible = letters = han = strange = 0
+    head = tail = first
+    for place in range(first, last):
+        kind = classes[codes[place]]
+        if kind in (SPACE, JOINER):
+            continue
+        head = place if visible == 0 else head
+        tail = place
+        visible += 1
+        letters += kind in (HAN, RARE_HAN, LATIN, ACCENTED, KANA, OTHER_LETTER)
+        han += kind in (HAN, RARE_HAN)
+        strange += marks[codes[place]] == CODE_MARK or kind == BROKEN
+    if visible == 0:
+        return 0, _OTHER
+    wordy = 8 <= visible <= 60 and 2 * letters >= visible and 2 * han >= letters and strange == 0
+    wordy = wordy and not _is_item(codes, head, last, classes, marks)
+    end = marks[codes[tail]]
+    if end == CALL_MARK and wordy and visible <= 40:
+        return visible, _CALL
+    if end in (SENTENCE_MARK, CALL_MARK, BRACKET):
+        return visible, _ENDED
+    return visible, _BARE if wordy else _OTHER
+
+
+@njit(cache=True)
+def _bare_run(bare: int, lines: int, longest: int, at_head: bool) -> int:
+    """Lines of a run that look like a list of titles.
+
+    Three are needed, and a text may have as many of its own; verse has no line of 16 characters.
+    """
+    if bare < 3 or longest < 16:
+        return 0
+    return max(lines - 3, 0) if at_head else lines
+
+
+@njit(cache=True)
+def _line_shapes(codes: Any, first: int, last: int, classes: Any, marks: Any, shape: Any) -> None:
+    """The counts of one text, see `line_shapes`.
+
+    A bare line is Chinese of 8 to 60 characters without an end, code or bullet; a call ends in `?` or `!`
+    and goes on with a run of bare lines, as in lists of headlines.
+    """
+    lines, slots = 1, 4
+    for place in range(first, last):
+        lines += codes[place] == _NEWLINE
+    while slots < 2 * lines:
+        slots *= 2
+    keys, places = np.zeros(slots, dtype=np.uint64), np.empty(slots, dtype=np.int32)
+    bare = run = longest = 0
+    at_head = True
+    place = first
+    while place <= last:
+        end = place
+        key = np.uint64(5)
+        while end < last and codes[end] != _NEWLINE:
+            if classes[codes[end]] != SPACE:
+                key = chain64(key, np.uint64(codes[end]))
+            end += 1
+        visible, kind = _line(codes, place, end, classes, marks)
+        place = end + 1
+        if visible == 0:
+            continue
+        shape[0] += 1
+        shape[1] += kind in (_ENDED, _CALL)
+        shape[4] += visible
+        if visible >= 4 and _last_place(keys, places, key | np.uint64(1), end) >= 0:
+            shape[3] += visible
+        if kind in (_BARE, _CALL):
+            bare += kind == _BARE
+            run += 1
+            longest = max(longest, visible)
+        else:
+            shape[2] += _bare_run(bare, run, longest, at_head)
+            bare = run = longest = 0
+            at_head = False
+    shape[2] += _bare_run(bare, run, longest, at_head)
+
+
+@_alone_if_small
+@njit(cache=True, parallel=True)
+def line_shapes(codes: Any, starts: Any, classes: Any, marks: Any) -> Any:
+    """Lines of each text: int32 (texts, 5).
+
+    How many hold anything; how many end as a sentence does; how many lie in runs of three and more bare
+    lines (Chinese words without an end, like titles); visible characters in lines that occurred before;
+    visible characters.
+    """
+    rows = len(starts) - 1
+    shapes = np.zeros((rows, 5), dtype=np.int32)
+    for row in prange(rows):
+        _line_shapes(codes, starts[row], starts[row + 1], classes, marks, shapes[row])
+    return shapes
 
 
 @_alone_if_small

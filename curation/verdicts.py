@@ -62,13 +62,17 @@ REASONS: dict[str, Reason] = {
         Reason("boilerplate", "dropped", "web page furniture (menus, notices, mark-up) in place of text"),
         Reason("spam", "dropped", "advertising or gambling spam"),
         Reason("blocked_term", "dropped", "holds a term that the profile blocks"),
+        Reason("offensive", "dropped", "the score of offensive language is above the limit"),
         # duplicates and leaks
         Reason("duplicate_of", "dropped", "the same text as another record, which is kept"),
         Reason("near_duplicate_of", "dropped", "nearly the same text as another record, which is kept"),
+        Reason("same_meaning_as", "dropped", "means nearly the same as another record, which is kept"),
+        Reason("prototypical", "dropped", "among the most typical of its cluster, of which there are many like it"),
         Reason("benchmark_leak", "dropped", "shares a long run of characters with a benchmark question"),
         # domain
         Reason("not_recalled", "dropped", "neither near to a seed nor found by the domain classifier"),
         Reason("below_keyword_score", "dropped", "not among the best-scored terms"),
+        Reason("synonym_of", "dropped", "a person merged the term into another one"),
         Reason("rejected_by_reviewer", "dropped", "a person rejected it"),
         # synthesis
         Reason("no_prompt_found", "dropped", "no prompt could be made from the document"),

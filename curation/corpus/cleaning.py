@@ -7,6 +7,8 @@ Does not belong here: the measures themselves (`curation.text`), duplicates (`du
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from curation import progress, text
@@ -139,47 +141,97 @@ def _is_repeated(*of: str) -> pl.Expr:
 
 # -- rules --------------------------------------------------------------------------------------
 
+#: The rules in the order in which they decide: reason, setting that holds the limit, what is measured.
+#: Limits that begin with min_ are lower ones, with max_ upper ones; others are lists.
+_LIMITS = (
+    ("mojibake", "max_garble", "garble"),
+    ("too_short", "min_chars", "n_chars"),
+    ("too_long", "max_chars", "n_chars"),
+    ("too_short", "min_words", "n_words"),
+    ("too_long", "max_words", "n_words"),
+    ("symbols", "max_symbol_share", "symbol_share"),
+    ("symbols", "max_digit_share", "digit_share"),
+    ("symbols", "max_punctuation_share", "punctuation_share"),
+    ("wrong_language", "languages", "language"),
+    ("wrong_language", "max_latin_share", "latin_share"),
+    ("repetition", "max_repetition", "repetition"),
+    ("repetition", "max_repeated_lines", "line_repetition"),
+    ("spam", "max_spam", "spam"),
+    ("boilerplate", "max_markup", "markup"),
+    ("boilerplate", "max_debris", "debris"),
+    ("boilerplate", "min_sentence_ends", "sentence_ends"),
+    ("offensive", "max_offence", "offence"),
+    ("blocked_term", "blocked_terms", "blocked_term"),
+)
+
+
+def _rule(reason: str, setting: str, measure: str, limit: Any) -> Rule:
+    value = pl.col(measure)
+    if setting.startswith("min_"):
+        fires = value < limit
+    elif setting.startswith("max_"):
+        fires = value > limit
+    elif setting == "languages":
+        fires = ~value.is_in(limit)
+    else:
+        return Rule(reason, value.is_not_null(), {measure: value})
+    shown = value.round(4) if isinstance(limit, float) else value
+    return Rule(
+        reason, fires, {measure: shown}, {setting: list(limit) if isinstance(limit, tuple) else limit}
+    )
+
 
 def _rules(settings: CleanSettings) -> list[Rule]:
-    def share(name: str) -> pl.Expr:
-        return pl.col(name).round(4)
-
+    """The rules that are on."""
+    limits = [(reason, setting, measure, getattr(settings, setting)) for reason, setting, measure in _LIMITS]
     chars = pl.col("n_chars")
-    rules = [
-        Rule("empty", chars == 0),
-        Rule("mojibake", pl.col("garble") > settings.max_garble, {"garble": share("garble")}, {"max_garble": settings.max_garble}),
-        Rule("too_short", chars < settings.min_chars, {"n_chars": chars}, {"min_chars": settings.min_chars}),
-        Rule("too_long", chars > settings.max_chars, {"n_chars": chars}, {"max_chars": settings.max_chars}),
-        Rule(
-            "symbols",
-            (pl.col("symbol") > settings.max_symbol_share) | (pl.col("digit") > settings.max_digit_share),
-            {"symbol_share": share("symbol"), "digit_share": share("digit")},
-            {"max_symbol_share": settings.max_symbol_share, "max_digit_share": settings.max_digit_share},
-        ),
-        Rule(
-            "wrong_language",
-            ~pl.col("language").is_in(settings.languages),
-            {"language": pl.col("language")},
-            {"languages": list(settings.languages)},
-        ),
-        Rule("repetition", pl.col("repetition") > settings.max_repetition, {"repetition": share("repetition")}, {"max_repetition": settings.max_repetition}),
-        Rule("spam", pl.col("spam") > settings.max_spam, {"spam": share("spam")}, {"max_spam": settings.max_spam}),
-        Rule("boilerplate", pl.col("markup") > settings.max_markup, {"markup": share("markup")}, {"max_markup": settings.max_markup}),
-    ]  # fmt: skip
-    if settings.blocked_terms:
-        rules.append(
-            Rule(
-                "blocked_term", pl.col("blocked_term").is_not_null(), {"blocked_term": pl.col("blocked_term")}
-            )
-        )
-    return rules
+    return [
+        Rule("empty", chars == 0, {"n_chars": chars}),
+        *(_rule(*rule) for rule in limits if rule[-1] not in (None, ())),
+    ]
+
+
+def _measures(frame: pl.DataFrame, settings: CleanSettings) -> pl.DataFrame:
+    """What the rules that are on ask for, and always `language` and `n_chars`."""
+    on = {measure for _, setting, measure in _LIMITS if getattr(settings, setting) not in (None, ())}
+    column = pl.col("text")
+    costly = {
+        "n_words": text.n_words(column),
+        "garble": text.garble_score(column),
+        "repetition": text.repetition_score(column),
+        "markup": text.markup_score(column),
+        "debris": text.debris_score(column),
+        "offence": text.offence_score(column),
+        "spam": _spam("title" in frame.columns),
+        "blocked_term": _blocked_term(settings.blocked_terms, settings.traditional_to_simplified),
+    }
+    shares = text.shares(frame["text"]).select(
+        "n_chars",
+        symbol_share="symbol",
+        digit_share="digit",
+        punctuation_share="punctuation",
+        latin_share="latin",
+    )
+    measured = frame.select(
+        language=text.language(column), **{name: score for name, score in costly.items() if name in on}
+    ).hstack(shares)
+    if on & {"line_repetition", "sentence_ends"}:
+        lines = text.lines(frame["text"])
+        measured = measured.hstack(lines.select(line_repetition="repeated", sentence_ends="ended"))
+    return measured
+
+
+def _spam(titled: bool) -> pl.Expr:
+    """Spam in the text or in its title."""
+    spam = text.spam_score(pl.col("text"))
+    return 1 - (1 - spam) * (1 - text.title_spam_score(pl.col("title"))) if titled else spam
 
 
 def _blocked_term(terms: tuple[str, ...], simplify: bool) -> pl.Expr:
     """The first term in the text that the profile blocks, in the normal form that the text has."""
     wanted = text.normalise(pl.Series(terms, dtype=pl.String), simplify=simplify)["text"]
     found = pl.col("text").str.extract_many([term for term in wanted if term], ascii_case_insensitive=True)
-    return found.list.first().alias("blocked_term")
+    return found.list.first()
 
 
 def judge_text(
@@ -187,23 +239,12 @@ def judge_text(
 ) -> pl.DataFrame:
     """Judge texts by the rules of cleaning alone.
 
-    `frame` has a column `text` in normal form. Adds `language`, `n_chars` (UInt32, without white
-    space), `verdict`, `reason` and `evidence`, which holds all that was measured and its limits; the
-    first rule that fires decides, those in `first` before the others. `noted` goes into the evidence.
+    `frame` has a column `text` in normal form, and may have `title`, which is read for spam. Adds
+    `language`, `n_chars` (UInt32, without white space), `verdict`, `reason` and `evidence`, which holds
+    what the rules that are on measured and their limits; the first rule that fires decides, those in
+    `first` before the others. `noted` goes into the evidence.
     """
-    column = pl.col("text")
-    measures = text.shares(frame["text"]).select("n_chars", "symbol", "digit")
-    measured = frame.hstack(measures).with_columns(
-        language=text.language(column),
-        garble=text.garble_score(column),
-        repetition=text.repetition_score(column),
-        spam=text.spam_score(column),
-        markup=text.markup_score(column),
-    )
-    if settings.blocked_terms:
-        measured = measured.with_columns(
-            _blocked_term(settings.blocked_terms, settings.traditional_to_simplified)
-        )
+    measured = frame.hstack(_measures(frame, settings))
     judged = judge(measured, [*first, *_rules(settings)], **noted)
     return judged.select(*frame.columns, "language", "n_chars", "verdict", "reason", "evidence")
 
@@ -247,11 +288,12 @@ def clean_documents(raw: pl.DataFrame, settings: CleanSettings) -> pl.DataFrame:
         readable=read["read"].is_not_null(),
         charset=read["charset"],
         changes=normal["changes"],
+        traditional=normal["traditional"],
         repeated_lines=lines["repeated_lines"],
         trimmed_lines=read["trimmed_lines"],
         date=read["date"],
     )
-    noted = {name: pl.col(name) for name in ("charset", "changes", "repeated_lines", "trimmed_lines", "date")}
+    noted = {name: pl.col(name) for name in ("charset", "changes", "traditional", "repeated_lines", "trimmed_lines", "date")}  # fmt: skip
     if settings.mask_pii:
         docs = docs.with_columns(masked=masked["n_masked"])
         noted["masked"] = pl.col("masked")

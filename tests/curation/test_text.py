@@ -109,14 +109,27 @@ def test_western_text_is_no_mojibake(western: str) -> None:
 
 
 def test_changes_are_counted() -> None:
-    changes = text.normalise(pl.Series(["ＡＢ\x00臺灣", None, ""]))["changes"].struct.unnest()
+    result = text.normalise(pl.Series(["ＡＢ\x00  臺灣  Cafe\u0301", None, ""]))
+    changes = result["changes"].struct.unnest()
     assert changes.row(0, named=True) == {
         "fixed_encoding": False,
         "control_chars": 1,
+        "white_space": 2,
         "width": 2,
+        "composed": 2,
         "simplified": 2,
     }
-    assert changes.slice(1).rows() == [(False, 0, 0, 0)] * 2
+    assert changes.slice(1).rows() == [(False, 0, 0, 0, 0, 0)] * 2
+    assert result["traditional"].to_list() == ["灣湾 臺台", None, None]
+
+
+def test_what_two_passes_changed_is_added_up() -> None:
+    garbled = "臺灣的氣候溫暖潮濕，四季都有水果。".encode().decode("latin-1")
+    result = text.normalise(pl.Series([garbled]))
+    assert result["text"][0] == "台湾的气候温暖潮湿，四季都有水果。"
+    assert result["changes"][0]["fixed_encoding"]
+    assert result["changes"][0]["simplified"] == 5
+    assert result["traditional"][0] == "氣气 溫温 濕湿 灣湾 臺台"
 
 
 @settings(max_examples=60, deadline=None)
@@ -193,7 +206,8 @@ def test_shares_of_scripts() -> None:
     assert shares["latin"][0] == pytest.approx(2 / 7)
     assert shares["digit"][0] == pytest.approx(2 / 7)
     assert shares["symbol"][0] == pytest.approx(1 / 7)
-    assert shares.slice(1).select(pl.exclude("n_chars")).sum().row(0) == (0.0,) * 6
+    assert shares["punctuation"][0] == 0
+    assert shares.slice(1).select(pl.exclude("n_chars")).sum().row(0) == (0.0,) * 7
 
 
 def test_single_measures_agree_with_shares() -> None:
@@ -317,7 +331,82 @@ def test_spam_scores_above_what_talks_about_it() -> None:
     assert max(measure(text.spam_score, sound)) < 0.25
 
 
-SCORES = (text.garble_score, text.repetition_score, text.markup_score, text.spam_score)
+@pytest.mark.parametrize(
+    "title",
+    ["yabo手机版登录", "必威betway中文版", "海德体育app下载", "威尼斯人现金网网址_登录器下载", "某某贵宾会"],
+)
+def test_titles_of_casinos(title: str) -> None:
+    assert measure(text.title_spam_score, [title])[0] > 0.5
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "央视体育app更新说明", "贵宾会员制度", "澳门国际机场客流回升", "开云集团发布财报", "银河系的形状", "警方打击网络赌博",
+        "金沙遗址博物馆官网", "体育国际交流", "千亿元国际贸易", "海底捞官网", "How the app works",
+    ],
+)  # fmt: skip
+def test_titles_that_only_sound_like_a_casino(title: str) -> None:
+    assert measure(text.title_spam_score, [title])[0] <= 0.5
+
+
+def test_a_casino_planted_into_a_long_text_shows() -> None:
+    news = "昨日市里召开了安全生产会议，要求各单位认真排查隐患。" * 15
+    planted = news.replace("市里", "威尼斯人网址", 6)
+    assert measure(text.spam_score, [planted])[0] > 0.5
+    assert measure(text.spam_score, [news])[0] == 0
+
+
+LINKS = "\n".join(
+    ["河边的柳树发了芽春天真的来了", "市图书馆延长周末和节假日的开放时间", "六成居民赞成修建新的步行道", "怎样挑选一辆合适的自行车？", "山区学校迎来三位新的老师", "老城区的夜市重新开张"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "debris",
+    [
+        LINKS,
+        PROSE + "\n" + LINKS,
+        PROSE + "\n29 14:17\n16\n29 ]",
+        "春(chun)天(tian)到了，河边的柳(liu)树(shu)发(fa)了芽。",
+        "植物学 (634)\n生态学 (440)\n动物学 (86)\n地理学 (12)\n天文学 (3)",
+        PROSE + "\n附图.png (32.35 KB, 下载次数: 0)\n本文访问地址：https://a.example.com/1",
+    ],
+)
+def test_debris_of_a_page_scores_high(debris: str) -> None:
+    assert measure(text.debris_score, [debris])[0] > 0.3
+
+
+POEM = "轻轻的我走了\n正如我轻轻的来\n我轻轻的招手\n作别西天的云彩"
+WRAPPED = "The old bridge was closed for repairs in the\nspring and the drivers had to take the narrow\nroad along the river until the first snow came\nand the workers went home."
+RECIPE = "# 番茄炒蛋\n\n- 番茄两个切成小块备用\n- 鸡蛋三个打散加少许盐\n- 葱花适量最后撒在上面\n\n1. 热锅倒油，放入鸡蛋。\n2. 再放番茄，翻炒两分钟。"
+
+
+@pytest.mark.parametrize("sound", [*SOUND, POEM, WRAPPED, RECIPE, PROSE + "\n\n" + PROSE])
+def test_sound_text_is_no_debris(sound: str) -> None:
+    assert measure(text.debris_score, [sound])[0] < 0.1
+
+
+def test_shapes_of_lines() -> None:
+    shape = text.lines(pl.Series([PROSE + "\n" + LINKS, f"{ENGLISH}\n\n{ENGLISH}", "", None]))
+    assert shape["n_lines"].to_list() == [7, 2, 0, 0]
+    assert shape["ended"].to_list() == [2 / 7, 1, 0, 0]
+    assert shape["bare"].to_list() == [6 / 7, 0, 0, 0]
+    assert shape["repeated"].to_list() == [0, 0.5, 0, 0]
+
+
+def test_offence_scores_above_what_speaks_against_it() -> None:
+    rude = ["你这个白痴，赶紧滚出去", "这种人渣真是不要脸的废物"]
+    civil = [*SOUND, "我们反对用白痴这样的词，它伤害了需要理解和尊重的人。"]
+    assert min(measure(text.offence_score, rude)) > 0.7
+    assert max(measure(text.offence_score, civil)) < 0.4
+
+
+def test_words() -> None:
+    assert measure(text.n_words, ["今天天气很好，我们去公园。", "a b c", "……", ""]) == [6, 3, 0, 0]
+
+
+SCORES = (text.garble_score, text.repetition_score, text.markup_score, text.spam_score, text.title_spam_score, text.debris_score, text.offence_score)  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)

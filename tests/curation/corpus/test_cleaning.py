@@ -81,10 +81,25 @@ def test_evidence_holds_what_was_measured_and_its_limits() -> None:
     evidence = json.loads(row["evidence"])
     assert evidence["charset"] == "utf-8"
     assert evidence["masked"]["phone"] == 1
-    assert evidence["changes"] == {"fixed_encoding": False, "control_chars": 1, "width": 0, "simplified": 2}
+    assert evidence["changes"] == {
+        "fixed_encoding": False, "control_chars": 1, "white_space": 0, "width": 0, "composed": 0, "simplified": 2,
+    }  # fmt: skip
+    assert evidence["traditional"] == "灣湾 臺台"
     assert evidence["n_chars"] == row["n_chars"]
     assert evidence["limits"]["min_chars"] == 10
-    for name in ("garble", "symbol_share", "digit_share", "repetition", "spam", "markup", "language"):
+    for name in (
+        "garble",
+        "symbol_share",
+        "digit_share",
+        "punctuation_share",
+        "repetition",
+        "line_repetition",
+        "spam",
+        "markup",
+        "debris",
+        "offence",
+        "language",
+    ):
         assert name in evidence
     assert row["text"].startswith("联系电话<PHONE>，")
     assert row["text"].endswith("台湾")
@@ -96,6 +111,54 @@ def test_settings_switch_steps_off() -> None:
     row = clean_one("臺灣的電話是13800138000", chosen)
     assert row["text"] == "臺灣的電話是13800138000"
     assert "masked" not in json.loads(row["evidence"])
+
+
+LIMITS = [name for name in CleanSettings.model_fields if name.startswith(("min_", "max_"))]
+
+
+def test_rules_that_are_off_neither_measure_nor_refuse() -> None:
+    off = CleanSettings(languages=None, **dict.fromkeys(LIMITS))
+    bodies = ["短", "", "♪♫♬◐◑◒◓♔♕♖", "Сегодня хорошая погода", "先说结论。" * 20, PROSE]
+    rows = clean_documents(raw([body.encode() for body in bodies]), off)
+    assert rows["reason"].to_list() == [None, "empty", None, None, None, None]
+    assert set(json.loads(rows["evidence"][0])) == {
+        "n_chars", "charset", "changes", "traditional", "repeated_lines", "trimmed_lines", "date", "masked",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "limit", "reason", "measure"),
+    [
+        ("min_words", 200, "too_short", "n_words"),
+        ("max_words", 3, "too_long", "n_words"),
+        ("max_punctuation_share", 0.01, "symbols", "punctuation_share"),
+        ("max_latin_share", 0.1, "wrong_language", "latin_share"),
+        ("max_repeated_lines", 0.1, "repetition", "line_repetition"),
+        ("max_debris", 0.05, "boilerplate", "debris"),
+        ("min_sentence_ends", 0.9, "boilerplate", "sentence_ends"),
+        ("max_offence", 0.1, "offensive", "offence"),
+    ],
+)
+def test_each_limit_decides_alone(setting: str, limit: float, reason: str, measure: str) -> None:
+    body = f"{PROSE}\n{PROSE}\n河边的柳树真的发了芽吗\n他骂人是白痴，废物，人渣，去死吧\n29 14:17\nthe end of a short story about nothing"
+    off = dict.fromkeys(LIMITS)
+    row = clean_one(body, CleanSettings(languages=None, **off | {setting: limit}))
+    assert row["reason"] == reason
+    evidence = json.loads(row["evidence"])
+    assert evidence["limits"] == {setting: limit}
+    assert (evidence[measure] < limit) == setting.startswith("min_")
+    assert clean_one(body, CleanSettings(languages=None, **off))["reason"] is None
+
+
+def test_a_score_of_offence_alone_never_refuses_by_default() -> None:
+    row = clean_one("滚出去，白痴，废物，人渣，垃圾，智障，去死吧，不要脸的东西，畜生，贱人，王八蛋")
+    assert row["verdict"] == "kept"
+    assert json.loads(row["evidence"])["offence"] > 0.99
+
+
+def test_a_page_is_spam_by_its_title() -> None:
+    rows = clean_documents(raw([PROSE.encode()] * 2, title=["必威betway中文版", "春天的河边"]), SETTINGS)
+    assert rows["reason"].to_list() == ["spam", None]
 
 
 def test_blocked_terms_are_found_in_any_spelling() -> None:
