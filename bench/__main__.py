@@ -6,7 +6,7 @@ import json
 import sys
 from importlib import import_module
 
-NAMES = ("minhash", "search", "neighbours", "kcenter", "deita")
+NAMES = ("minhash", "search", "neighbours", "kcenter", "deita", "reading")
 
 
 def main() -> None:

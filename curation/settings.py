@@ -680,7 +680,13 @@ def _override(raw: dict[str, Any], assignment: str) -> None:
 
 
 def _absolute(place: str, base: Path) -> str:
-    return place if "://" in place else str((base / Path(place).expanduser()).resolve())
+    if "://" in place:
+        return place
+    path = base / Path(place).expanduser()
+    try:
+        return str(path.resolve())
+    except RuntimeError:  # a link to itself: what reads it makes a quarantined row of it
+        return os.path.abspath(path)
 
 
 def _absolute_words(keywords: KeywordSettings, base: Path) -> KeywordSettings:

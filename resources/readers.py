@@ -43,6 +43,8 @@ __all__ = [
 RECORD_KINDS = ("jsonl", "parquet", "csv", "huggingface")
 #: Rows are put into columns when there are so many of them, or their bodies have so many bytes.
 _PART_ROWS, _PART_BYTES = 20_000, 1 << 24
+#: Rows that are looked at together; if one of them needs a closer look, all do.
+_LIST_ROWS = 2_048
 #: Names of speakers in conversations (ShareGPT, OpenAI and their kin), by role.
 _ROLES = {
     **dict.fromkeys(("system",), "system"),
@@ -80,7 +82,7 @@ def read_documents(shard: Shard) -> pl.DataFrame:
         raise ValueError("a website is crawled (resources.crawler), not read")
     if shard.source.kind in RECORD_KINDS:
         text = shard.source.fields.text
-        return _frame("raw_crawl", shard, _read(shard, _document, [[text]], _document_batch))
+        return _frame("raw_crawl", shard, _read(shard, _document, [[text]], _documents))
     return _frame("raw_crawl", shard, map(_page, _pages(shard)))
 
 
@@ -150,17 +152,17 @@ def _read(
     shard: Shard,
     convert: Callable[[Mapping[str, Any], Fields], dict[str, Any]],
     needed: Sequence[Sequence[str]],
-    convert_batch: Callable[[Batch, Fields], pl.DataFrame | None] = lambda batch, fields: None,
+    convert_many: Callable[[Batch | Sequence[Row], Fields], pl.DataFrame | None] = lambda many, fields: None,
 ) -> Iterator[dict[str, Any] | pl.DataFrame]:
     """The records of a shard in the columns that `convert` fills: many at once where that is possible."""
     fields = shard.source.fields
     columns = {name for name in fields.model_dump().values() if name} | set(_CONVERSATIONS)
-    for item in _records(shard, needed, columns):
-        frame = convert_batch(item, fields) if isinstance(item, Batch) else None
+    for many in _together(_records(shard, needed, columns)):
+        frame = convert_many(many, fields)
         if frame is not None:
             yield frame
             continue
-        for row in _rows([item]):
+        for row in many.rows() if isinstance(many, Batch) else many:
             out = _columns(row)
             if row.found is not None:
                 out["native_id"] = _native_id(row.found, fields.id)
@@ -170,6 +172,23 @@ def _read(
                     out["evidence"] = _json({**row.noted, "error": str(refused)})
                     out |= {"reason": refused.reason, "body": row.raw or _as_json(row.found)}
             yield out
+
+
+def _together(items: Iterable[Row | Batch]) -> Iterator[Batch | list[Row]]:
+    """Rows in lists of some thousand; batches as they are."""
+    rows: list[Row] = []
+    weight = 0
+    for item in items:
+        if rows and (isinstance(item, Batch) or len(rows) >= _LIST_ROWS or weight >= _PART_BYTES):
+            yield rows
+            rows, weight = [], 0
+        if isinstance(item, Batch):
+            yield item
+        else:
+            rows.append(item)
+            weight += len(item.raw or b"")
+    if rows:
+        yield rows
 
 
 def _columns(row: Row) -> dict[str, Any]:
@@ -316,8 +335,27 @@ def _as_json(found: Mapping[str, Any]) -> bytes:
     return orjson.dumps(dict(found), default=repr, option=orjson.OPT_NON_STR_KEYS)
 
 
-def _document_batch(batch: Batch, fields: Fields) -> pl.DataFrame | None:
+def _documents(many: Batch | Sequence[Row], fields: Fields) -> pl.DataFrame | None:
     """What `_document` makes of each row, for many rows at once; None where a row needs a closer look."""
+    return _documents_of_batch(many, fields) if isinstance(many, Batch) else _documents_of_rows(many, fields)
+
+
+def _documents_of_rows(rows: Sequence[Row], fields: Fields) -> pl.DataFrame | None:
+    found = [row.found or {} for row in rows]
+    texts = [one.get(fields.text) for one in found]
+    if not all(type(text) is str for text in texts):
+        return None
+    return _text_columns(pl.Series(texts, dtype=pl.String)).with_columns(
+        uri=pl.Series([row.uri for row in rows]),
+        place=pl.Series([row.uri for row in rows]),
+        position=pl.Series([row.position for row in rows]),
+        native_id=pl.Series([_native_id(one, fields.id) for one in found], dtype=pl.String),
+        title=pl.Series([_text_or_none(one, fields.title) for one in found], dtype=pl.String),
+        evidence=pl.Series([_json(row.noted) for row in rows]),
+    )
+
+
+def _documents_of_batch(batch: Batch, fields: Fields) -> pl.DataFrame | None:
     import pyarrow as pa
 
     kept = [name for name in (fields.id, fields.text, fields.title) if name in batch.data.schema.names]
@@ -331,31 +369,36 @@ def _document_batch(batch: Batch, fields: Fields) -> pl.DataFrame | None:
     text, title, own = (
         found[name] if name and name in kept else nothing for name in (fields.text, fields.title, fields.id)
     )
-    is_text = text.dtype == pl.String
     if (
         text.null_count()
-        or not (is_text or text.dtype == pl.Binary)
+        or text.dtype not in (pl.String, pl.Binary)
         or title.dtype != pl.String
         or not (own.dtype == pl.String or own.dtype.is_integer())
     ):
         return None
-    body = text.cast(pl.Binary)
+    return _text_columns(text).with_columns(
+        uri=pl.lit(batch.uri),
+        place=pl.lit(batch.uri),
+        position=pl.int_range(batch.position, batch.position + text.len(), dtype=pl.Int64),
+        native_id=own.cast(pl.String).replace("", None),
+        title=title,
+        evidence=pl.lit("{}"),
+    )
+
+
+def _text_columns(text: pl.Series) -> pl.DataFrame:
+    """Body, media type and charset of texts (String) or of what may be pages in any charset (Binary)."""
+    body, is_text = text.cast(pl.Binary), text.dtype == pl.String
     # most texts are no page, which their first character tells
     could_be_page = text.str.contains(r"^\x{FEFF}?[\t-\r ]*<") if is_text else text.is_not_null()
     rows = could_be_page.arg_true()
-    page = pl.Series([is_page(one) for one in body.gather(rows)], dtype=pl.Boolean)
+    page = could_be_page.scatter(
+        rows, pl.Series([is_page(one) for one in body.gather(rows)], dtype=pl.Boolean)
+    )
     charset = "utf-8" if is_text else pl.Series([declared_charset(one) for one in body], dtype=pl.String)
     return pl.DataFrame({"body": body}).with_columns(
-        uri=pl.lit(batch.uri),
-        place=pl.lit(batch.uri),
-        position=pl.int_range(batch.position, batch.position + body.len(), dtype=pl.Int64),
-        native_id=own.cast(pl.String).replace("", None),
-        title=title,
-        media_type=pl.when(could_be_page.scatter(rows, page))
-        .then(pl.lit("text/html"))
-        .otherwise(pl.lit("text/plain")),
+        media_type=pl.when(page).then(pl.lit("text/html")).otherwise(pl.lit("text/plain")),
         charset=pl.lit(charset),
-        evidence=pl.lit("{}"),
     )
 
 

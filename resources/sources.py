@@ -56,6 +56,8 @@ WHOLE_FILES = ("html", "text", "markdown")
 _CUT_BY_BYTES, _CUT_BY_ROWS = ("jsonl", "csv", "warc", "wikipedia"), ("parquet", "arrow")
 #: What a Hugging Face dataset folder may hold its rows in, in the order in which they are looked for.
 _DATASET_FORMATS = ("arrow", "parquet", "jsonl", "csv")
+#: Wildcards in a URL; there a question mark begins a query.
+_REMOTE_MAGIC = re.compile(r"[*\[]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _NAME_CHARS = 40
 _MALFORMED: tuple[type[Exception], ...] = (*FAULTS, ValueError, LookupError, TypeError)
@@ -192,7 +194,7 @@ def _remote(source: Source, place: str) -> list[File]:
     try:
         path = UPath(place)
         system, inner = path.fs, path.path
-        if glob.has_magic(inner):
+        if _REMOTE_MAGIC.search(inner):
             base, found, named = str(_fixed_part(Path(inner))), system.glob(inner), False
         elif system.isfile(inner):
             return [File(path.name, _url(place, path.storage_options))]

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from curation.errors import UserError
-from curation.settings import Fields, Source
+from curation.settings import Fields, Source, load_profile
 from resources.readers import read_documents
 from resources.sources import files, plan_shards, version
 
@@ -128,7 +128,11 @@ def test_a_link_to_itself_is_a_row_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text(LINES[0])
     frame = documents(source(tmp_path))
     assert frame["reason"].to_list() == ["unreadable_file", "unreadable_file", None]
-    assert documents(source(tmp_path / "a.jsonl"))["reason"].to_list() == ["unreadable_file"]
+    (tmp_path / "p.yaml").write_text(
+        "lake: lake\nsources: [{name: pool, role: document, kind: jsonl, path: a.jsonl}]\n"
+    )
+    (place,) = load_profile(tmp_path / "p.yaml").sources
+    assert documents(place)["reason"].to_list() == ["unreadable_file"]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "text", "html", "epub", "warc", "wikipedia"])
