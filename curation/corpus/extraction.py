@@ -1,7 +1,8 @@
 """From the bytes of a page to its main text.
 
 Belongs here: finding the character set, and taking the article out of an HTML page.
-Does not belong here: normalising the text (`curation.text`) or judging it (`cleaning`), fetching.
+Does not belong here: parsing and code blocks (`markup`), normalising the text (`curation.text`) or
+judging it (`cleaning`), fetching.
 
 The main text is trafilatura's (Barbaresi, ACL 2021). What it leaves standing around an article on
 Chinese portals (lists of linked headlines, share bars, notices) is trimmed here, by what the page
@@ -10,10 +11,13 @@ itself tells: which texts are links and what its title is.
 
 from __future__ import annotations
 
+import copy
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from curation.corpus import markup
 from curation.text import FURNITURE
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
@@ -133,11 +137,16 @@ def _normalizer(body: bytes) -> tuple[str | None, str]:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was taken out of a page. `trimmed` counts lines that were taken off as page furniture."""
+    """What was taken out of a page.
+
+    `site` is what the page calls its site, or the host of its URL; `trimmed` counts lines that were
+    taken off as page furniture.
+    """
 
     title: str | None
     text: str
     date: str | None
+    site: str | None = None
     trimmed: int = 0
 
 
@@ -174,17 +183,23 @@ def _is_link(line: str, linked: frozenset[str]) -> bool:
     whole = _squashed(bare)
     if whole in linked:
         return True
+    if markup.is_code(line):
+        return False
     parts = [_squashed(part) for part in re.split(r"[|｜>＞»]|\s{2,}", bare) if part.strip()]
     if len(parts) > 1 and sum(part in linked for part in parts) > len(parts) / 2:
         return True
     # a rank before a headline, the number of comments behind it
     return len(whole) <= 80 and any(
-        len(text) >= 8 and len(text) >= 0.6 * len(whole) and text in whole for text in linked
+        whole[begin : begin + length] in linked
+        for length in range(max(8, -(-3 * len(whole) // 5)), len(whole))
+        for begin in range(len(whole) - length + 1)
     )
 
 
 def _is_edge(line: str, linked: frozenset[str], titles: frozenset[str]) -> bool:
     """Whether a line at the beginning or the end of an article does not belong to it."""
+    if markup.is_code(line):
+        return False
     bare = _squashed(_BULLET.sub("", line))
     if not bare or bare in titles or _is_link(line, linked) or not re.search(r"\w", bare):
         return True
@@ -201,7 +216,7 @@ def _is_edge(line: str, linked: frozenset[str], titles: frozenset[str]) -> bool:
 
 def _is_heading(line: str) -> bool:
     """A short line such as stands above a list of links."""
-    return len(_squashed(line)) <= 12 and not _SENTENCE.search(line)
+    return len(_squashed(line)) <= 12 and not _SENTENCE.search(line) and not markup.is_code(line)
 
 
 def _trim(lines: list[str], linked: frozenset[str], titles: frozenset[str]) -> list[str]:
@@ -253,7 +268,7 @@ def _titles(tree: Any) -> list[str]:
     told = tree.xpath("//meta[@property='og:title']/@content")
     headings = [" ".join(heading.itertext()) for heading in tree.iter("h1")]
     named = [" ".join(element.itertext()) for element in tree.xpath("//head/title")]
-    found = [*told[:1], *(headings if len(headings) == 1 else []), *named[:1], *headings]
+    found = [*told[:1], *(headings if len(headings) == 1 else []), *named[:1], *headings[:20]]
     return [text for title in found if (text := " ".join(title.split()))]
 
 
@@ -272,14 +287,18 @@ def _page_prose(tree: Any) -> int:
     )
 
 
-def _date_of(tree: Any) -> str | None:
-    """Date of publication that a page states in its head or near its beginning, ISO 8601."""
+_DATA_DATE = re.compile(r'"(?:datePublished|publishedAt|publish_time|pubDate)"\s*:\s*"([^"]{8,40})"')
+
+
+def _date_of(tree: Any, html: str) -> str | None:
+    """Date of publication that a page states in its head, its data or near its beginning, ISO 8601."""
     stated = tree.xpath(
         "//meta[contains(@property,'published_time') or contains(translate(@name,'PD','pd'),'pubdate')"
         " or @name='publishdate' or @itemprop='datePublished']/@content"
     )
     texts = [
         *stated,
+        *_DATA_DATE.findall(html)[:1],
         *tree.xpath("//time/@datetime"),
         " ".join(tree.itertext("p", "div", "span", "em", "td"))[:4000],
     ]
@@ -288,24 +307,6 @@ def _date_of(tree: Any) -> str | None:
         if found and 1 <= int(found[2]) <= 12 and 1 <= int(found[3]) <= 31:
             return f"{found[1]}-{int(found[2]):02}-{int(found[3]):02}"
     return None
-
-
-def _unwrap_layout(tree: Any) -> None:
-    """Turn tables that lay out a page into plain blocks, so that the article is no longer one cell.
-
-    A table is layout where a cell of it holds blocks (paragraphs, headings, another table); a table of
-    data holds words and numbers.
-    """
-    for table in list(tree.iter("table")):
-        if (
-            table.find(".//td//p") is None
-            and table.find(".//td//table") is None
-            and table.find(".//td//h1") is None
-        ):
-            continue
-        for part in list(table.iter("table", "tbody", "thead", "tr", "td", "th")):
-            if next((up for up in part.iterancestors("table")), table) is table or part is table:
-                part.tag = "div"
 
 
 def _reading(html: Any, url: str, precise: bool) -> list[str]:
@@ -318,29 +319,15 @@ def _reading(html: Any, url: str, precise: bool) -> list[str]:
     return [line.strip() for line in (text or "").split("\n") if line.strip()]
 
 
-def extract(html: str, url: str = "") -> Extracted:
-    """The main text of a page, with its title and date.
+def _site_of(tree: Any, url: str) -> str | None:
+    """What a page calls its site, or the host of its URL."""
+    told = tree.xpath("//meta[@property='og:site_name' or @name='application-name']/@content")
+    host = re.match(r"\w+://(?:[^/?#@]*@)?([^/?#:]+)", url)
+    return next((text for name in told if (text := " ".join(name.split()))), host[1] if host else None)
 
-    Tables and lists are kept, links and comments are not. Of trafilatura's precise and its balanced
-    reading the one that holds more prose is taken (the precise one where they are about equal); where
-    both find next to nothing, the block with most sentences in it. The title is not repeated in the
-    text. A page that is not HTML gives an empty text.
-    """
-    import copy
-    import logging
 
-    import trafilatura
-
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    tree = trafilatura.load_html(html)
-    if tree is None:
-        return Extracted(None, "", None)
-    for element in list(tree.iter("script", "style", "noscript", "template")):
-        element.drop_tree()
-    titles = _titles(tree)
-    links = (_squashed("".join(link.itertext())) for link in tree.iter("a"))
-    linked = frozenset(text for text in links if len(text) >= 2)
-    _unwrap_layout(tree)
+def _article(tree: Any, url: str, linked: frozenset[str]) -> list[str]:
+    """The lines of the article, as the best of several readings finds them."""
     lines = _reading(copy.deepcopy(tree), url, precise=True)
     found = _prose(lines, linked)
     if found < 0.6 * _page_prose(tree):
@@ -350,6 +337,30 @@ def extract(html: str, url: str = "") -> Extracted:
     if found < 30:
         fallback = _paragraphs(tree)
         lines = fallback if _prose(fallback, linked) > found else lines
+    return lines
+
+
+def extract(html: str, url: str = "") -> Extracted:
+    """The main text of a page, with its title, date and site.
+
+    Tables, lists and code blocks (fenced, with their line breaks and indentation) are kept, links and
+    comments are not. Of trafilatura's precise and its balanced reading the one that holds more prose is
+    taken (the precise one where they are about equal); where both find next to nothing, the block with
+    most sentences in it. The title is not repeated in the text. A page that is too large or too deeply
+    nested for that gives all its lines; one without mark-up gives an empty text.
+    """
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
+    tree = markup.parse(html)
+    if tree is None:
+        lines, linked = markup.lines_of(html) if "<" in html else ([], frozenset())
+        kept = _trim(lines, linked, frozenset())
+        return Extracted(None, "\n".join(kept), None, trimmed=len(lines) - len(kept))
+    titles, date = _titles(tree), _date_of(tree, html)
+    links = (_squashed("".join(link.itertext())) for link in tree.iter("a"))
+    linked = frozenset(text for text in links if len(text) >= 2)
+    unfenced = markup.fence_code(tree, html)
+    markup.unwrap_layout(tree)
+    lines = [part for line in _article(tree, url, linked) for part in unfenced(line)]
     kept = _trim(lines, linked, frozenset(map(_squashed, titles)))
     title = _without_site(titles[0]) if titles else None
-    return Extracted(title, "\n".join(kept), _date_of(tree), trimmed=len(lines) - len(kept))
+    return Extracted(title, "\n".join(kept), date, _site_of(tree, url), len(lines) - len(kept))

@@ -46,6 +46,8 @@ class Task:
 TASKS = {
     "recall": Task("recall:evaluate_recall", ("domain",)),
     "defects": Task("defects:evaluate_defects", ("pool", "scores")),
+    "html": Task("html:evaluate_html"),
+    "neardup": Task("neardup:evaluate_neardup", ("pool.dedup", "sample_encoder")),
 }
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.corpus.extraction import Extracted, decode, extract
+from curation.corpus.markup import lines_of
 
 SIMPLIFIED = "市图书馆昨天重新开放，读者可以凭借书证免费借阅三本图书，期限为一个月。"
 TRADITIONAL = "臺北的圖書館昨天重新開放，讀者可以憑證借閱三本圖書，期限為一個月。"
@@ -141,6 +142,112 @@ def test_title_without_heading_and_date_in_the_text() -> None:
     html = f"<html><head><title>雨天的车站 - 散文网</title></head><body><span>发布时间：2021年7月9日</span><article>{''.join(f'<p>{line}</p>' for line in ARTICLE)}</article></body></html>"
     found = extract(html)
     assert (found.title, found.date) == ("雨天的车站", "2021-07-09")
+
+
+def test_the_site_is_what_the_page_says_or_its_host() -> None:
+    named = page(ARTICLE).replace("<head>", '<head><meta property="og:site_name" content="本地 新闻网">')
+    assert extract(named, "https://news.example.com/1.html").site == "本地 新闻网"
+    assert extract(page(ARTICLE), "https://user@news.example.com:8080/1.html").site == "news.example.com"
+    assert extract(page(ARTICLE)).site is None
+
+
+def test_the_date_in_the_data_of_a_page() -> None:
+    html = page(ARTICLE).replace(
+        '<meta property="article:published_time" content="2023-03-05T06:00:00+08:00">',
+        '<script type="application/ld+json">{"datePublished": "2022-11-30T08:00:00"}</script>',
+    )
+    assert extract(html).date == "2022-11-30"
+
+
+# -- code ---------------------------------------------------------------------------------------
+
+CODE = "def weigh(beans):\n    if not beans:\n        return 0\n\n    return sum(beans)"
+FENCED = f"```\n{CODE}\n```"
+_LINES = CODE.split("\n")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        f"<pre>{CODE}</pre>",
+        f'<pre><code class="language-python">{CODE}\n</code></pre>',
+        f"<pre>{CODE.replace(chr(10), '<br>')}</pre>",
+        f"<figure><pre>{''.join(f'<div>{line}</div>' for line in _LINES)}</pre></figure>",
+        f'<figure class="highlight"><table><tr><td class="gutter"><pre>{"<br>".join("12345")}</pre></td>'
+        f'<td class="code"><pre>{"<br>".join(f"<span>{line}</span>" for line in _LINES)}</pre></td></tr></table></figure>',
+        f'<div class="code"><code>{CODE}</code></div>',
+    ],
+)
+def test_code_keeps_its_lines(block: str) -> None:
+    html = page(ARTICLE).replace(f"<p>{ARTICLE[1]}</p>", f"<p>{ARTICLE[1]}</p>{block}")
+    assert extract(html).text == "\n".join([*ARTICLE[:2], FENCED, ARTICLE[2]])
+
+
+def test_code_in_a_list_stands_on_lines_of_its_own() -> None:
+    listed = f"<ul><li>把下面这几行存成一个文件，再运行它：<pre>{CODE}</pre>然后看看结果。</li></ul>"
+    text = extract(page(ARTICLE).replace("</p></div>", f"</p>{listed}</div>")).text
+    assert f"再运行它：\n{FENCED}\n然后看看结果。" in text
+
+
+def test_a_single_line_of_code_needs_no_fence() -> None:
+    html = page(ARTICLE).replace("</p></div>", "</p><pre>pip  install   doufu</pre></div>")
+    assert extract(html).text.split("\n") == [*ARTICLE, "pip  install   doufu"]
+
+
+def test_words_of_code_in_a_sentence_and_verses_in_fixed_width_stay_as_they_are() -> None:
+    sentence = "先用 <code>weigh</code> 称一称豆子，再决定磨多少豆浆，免得第二天剩下来卖不掉。"
+    verse = "豆子圆又圆，磨盘转又转。\n清晨一碗浆，暖到日头偏。"
+    html = page(ARTICLE).replace("</p></div>", f"</p><p>{sentence}</p><pre>{verse}</pre></div>")
+    text = extract(html).text
+    assert "先用 weigh 称一称豆子" in text
+    assert "```" not in text
+    assert "磨盘转又转" in text
+
+
+# -- pages beyond the bounds --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tag", ["div", "b", "table><tr><td", "ul><li"])
+def test_a_page_nested_beyond_all_bounds(tag: str) -> None:
+    closing = "".join(f"</{name}>" for name in reversed(tag.split("><")))
+    nested = f"<{tag}>" * 10_000 + f"<p>{ARTICLE[0]}</p>" + closing * 10_000
+    found = extract(f"<html><body>{nested}<p>{ARTICLE[1]}</p><p>{ARTICLE[2]}</p></body></html>")
+    assert found.text.split("\n") == ARTICLE
+
+
+def test_unclosed_tags_lose_no_text() -> None:
+    html = page(ARTICLE).replace("<p>", "<font>" * 300 + "<p>")
+    assert extract(html).text.split("\n")[-3:] == ARTICLE
+
+
+def test_a_page_of_fifty_megabytes() -> None:
+    line = f"<p>{ARTICLE[1] * 20}</p>\n"
+    html = f"<html><body>{line * (50_000_000 // len(line.encode()))}<p>{ARTICLE[2]}</p></body></html>"
+    found = extract(html)
+    assert found.text.count(ARTICLE[1]) == html.count(ARTICLE[1]) > 300_000
+    assert found.text.endswith(ARTICLE[2])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '<a href="/1.html">', "<!--", "<![CDATA[", "<script>", "<", "<p", "<p title='", "</", "&#x4e00", "<pre>",
+        "<td>一</td>", '<p><a href="/">新闻</a></p>', "<h1>豆腐</h1>",
+    ],
+)  # fmt: skip
+def test_work_grows_with_the_page(part: str) -> None:
+    """What is repeated without end is read once: a quadratic reader would not come back from this."""
+    html = "<html><body>" + part * (400_000 // len(part)) + f"<p>{ARTICLE[0]}</p></body></html>"
+    assert isinstance(extract(html), Extracted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["<div>", "</div>", "<pre>", "</pre>", "<a href=x>", "</a>", "<!--", "-->", "<script>", "</script>", "<table>", "<td>", "<", "&lt;", "豆腐摊开门了。", "\n", "\0", "\ud800"]), max_size=40))  # fmt: skip
+def test_any_mark_up_is_read(parts: list[str]) -> None:
+    assert isinstance(extract("<html><body>" + "".join(parts)), Extracted)
+    lines, linked = lines_of("".join(parts))
+    assert all(isinstance(line, str) for line in lines)
+    assert all(linked)
 
 
 @pytest.mark.parametrize(
