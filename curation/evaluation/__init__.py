@@ -46,7 +46,7 @@ class Task:
 TASKS = {
     "recall": Task("recall:evaluate_recall", ("domain",)),
     "defects": Task("defects:evaluate_defects", ("pool", "scores")),
-    "html": Task("html:evaluate_html"),
+    "html": Task("html:evaluate_html", ("corpus.clean",)),
     "neardup": Task("neardup:evaluate_neardup", ("pool.dedup", "sample_encoder")),
 }
 

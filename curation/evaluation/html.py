@@ -32,7 +32,7 @@ def evaluate_html(folder: Path, profile: Profile) -> dict[str, float]:
         By kind, and by kind and page type: `f1` (mean over the pages of `gram_f1`), `leak` and `include`
         (mean over the pages of the share of must_exclude and must_include that stands in the text; pages
         without any are left out). With a folder raw_bytes: `raw.pages`, and `raw.decoded`, how many of
-        them were decoded to text without a sign of a wrong character set.
+        them were decoded to text without U+FFFD that the rule for garbled text lets pass.
 
     Raises
     ------
@@ -49,7 +49,9 @@ def evaluate_html(folder: Path, profile: Profile) -> dict[str, float]:
         extraction.extract(html).text
         for html in progress.track(labelled["html"], "pages extracted", labelled.height, 20)
     ]
-    return figures(labelled.with_columns(found=pl.Series(found, dtype=pl.String))) | _raw_figures(folder)
+    return figures(labelled.with_columns(found=pl.Series(found, dtype=pl.String))) | _raw_figures(
+        folder, profile.corpus.clean.max_garble
+    )
 
 
 def figures(rows: pl.DataFrame) -> dict[str, float]:
@@ -109,7 +111,7 @@ def share_within(found: str, parts: Sequence[str] | None) -> float | None:
     return sum(part in bare for part in wanted) / len(wanted) if wanted else None
 
 
-def _raw_figures(folder: Path) -> dict[str, float]:
+def _raw_figures(folder: Path, max_garble: float) -> dict[str, float]:
     try:
         bodies = [file.read_bytes() for file in sorted((folder / "raw_bytes").glob("*.html"))]
     except OSError as error:
@@ -120,6 +122,6 @@ def _raw_figures(folder: Path) -> dict[str, float]:
     right = decoded.select(
         pl.col("text").is_not_null()
         & ~pl.col("text").str.contains("\ufffd", literal=True)
-        & (text.garble_score(pl.col("text")) < 0.001)
+        & (text.garble_score(pl.col("text")) <= max_garble)
     ).to_series()
     return {"raw.decoded": float(right.fill_null(False).sum()), "raw.pages": float(len(bodies))}
