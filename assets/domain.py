@@ -13,6 +13,7 @@ from curation import lineage, vectors
 from curation.corpus import cleaning
 from curation.domain import classifier, keywords, recall
 from curation.domain.reviews import apply_reviews, resolve
+from curation.domain.seeds import judge_seeds
 from curation.settings import (
     ClassifierSettings,
     CleanSettings,
@@ -20,22 +21,36 @@ from curation.settings import (
     KeywordSettings,
     RecallSettings,
 )
-from resources import encoder, readers
+from resources import dictionaries, encoder, readers
 from resources.reviews import Reviews
 
 
-@stage("domain", lineage.source(), settings="corpus.clean", externals=["seed_sources"])
+def _distinct(doc_embeddings: pl.LazyFrame, semantic_docs: pl.LazyFrame) -> pl.LazyFrame:
+    """The vectors of the documents that no other kept one means as well."""
+    return doc_embeddings.select("record_id", "vector").join(semantic_docs, on="record_id", how="semi")
+
+
+@stage(
+    "domain",
+    lineage.source(),
+    settings="corpus.clean",
+    also=["corpus.dedup", "domain.seeds"],
+    version=2,
+    externals=["seed_sources"],
+)
 def seed_corpus(settings: CleanSettings, run: Run) -> pl.DataFrame:
-    """The documents that define the domain, cleaned and judged like all others."""
+    """The documents that define the domain, cleaned and deduplicated like all others, some of them held out."""
     read = pl.concat(readers.read_documents(shard) for shard in sources.shards(run.profile, "seed"))
-    return cleaning.clean_all(read, settings)
+    clean = cleaning.clean_all(read, settings)
+    return judge_seeds(clean, run.profile.corpus.dedup, run.profile.domain.seeds, run.seed)
 
 
 @stage(
     "domain",
     lineage.learn(),
     settings="domain.keywords",
-    externals=["keyword_decisions"],
+    version=2,
+    externals=["keyword_decisions", sources.DICTIONARIES],
     resources=["reviews"],
     kinds=["jieba", "polars"],
 )
@@ -45,13 +60,23 @@ def keyword_table(
     clean_docs: pl.LazyFrame,
     settings: KeywordSettings,
     reviews: Reviews,
+    run: Run,
 ) -> pl.DataFrame:
-    """Terms that are commoner in the seeds than in general text; a person's accept, reject and add on top."""
+    """Terms that are commoner in the seeds than in general text; a person's decisions on top."""
     # ids are hashes: the first of them in order are a random sample
     sample = unique_docs.select("record_id").sort("record_id").head(settings.general_sample)
     general = sample.join(clean_docs.select("record_id", "text"), on="record_id").collect()
-    seeds = seed_corpus.select("record_id", "text").collect()
-    return keywords.mine_keywords(seeds, general, settings, reviews.decisions("keyword"))
+    seeds = seed_corpus.select("record_id", "text", "split").collect()
+    table = keywords.mine_keywords(
+        seeds.filter(pl.col("split") == "train"),
+        general,
+        settings,
+        reviews.decisions("keyword"),
+        dictionaries.read_lexicon(settings),
+    )
+    heldout = seeds.filter(pl.col("split") == "heldout")
+    run.note(**keywords.coverage(table, heldout=heldout["text"], general=general["text"]))
+    return table
 
 
 @stage("domain", lineage.learn(), settings="domain.encoder", kinds=["numpy"])
@@ -74,7 +99,7 @@ def seed_embeddings(
 ) -> pl.DataFrame:
     """A unit vector of the first tokens of every seed."""
     seeds = seed_corpus.select("record_id", "text", shard=pl.lit("seeds")).collect()
-    return encoder.embed(encoder.load_encoder(settings, run.learned("document_encoder")), seeds)
+    return encoder.embed(encoder.load_encoder(settings, run.learned("document_encoder")), seeds, run.lake)
 
 
 @stage(
@@ -92,7 +117,9 @@ def doc_embeddings(
         clean_docs.select("record_id", "text"), on="record_id"
     )
     return encoder.embed(
-        encoder.load_encoder(settings, run.learned("document_encoder")), docs.sort("record_id").collect()
+        encoder.load_encoder(settings, run.learned("document_encoder")),
+        docs.sort("record_id").collect(),
+        run.lake,
     )
 
 
@@ -101,12 +128,13 @@ def nearest_docs(
     seed_corpus: pl.LazyFrame,
     seed_embeddings: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
+    semantic_docs: pl.LazyFrame,
     settings: RecallSettings,
     run: Run,
 ) -> pl.DataFrame:
     """For every seed the general documents that are most similar to it."""
     seeds = seed_embeddings.select("record_id", "vector").sort("record_id").collect()
-    docs = doc_embeddings.select("record_id", "vector").sort("record_id").collect()
+    docs = _distinct(doc_embeddings, semantic_docs).sort("record_id").collect()
     return recall.nearest_documents(
         seeds["record_id"],
         vectors.matrix(seeds["vector"]),
@@ -128,6 +156,7 @@ def nearest_docs(
 def domain_classifier(
     seed_embeddings: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
+    semantic_docs: pl.LazyFrame,
     raw_crawl: pl.LazyFrame,
     settings: ClassifierSettings,
     reviews: Reviews,
@@ -135,7 +164,7 @@ def domain_classifier(
 ) -> pl.DataFrame:
     """A classifier of the domain, trained in rounds on the seeds, on unlabelled documents and on reviews."""
     seeds = seed_embeddings.select("record_id", "vector").sort("record_id").collect()
-    docs = doc_embeddings.select("record_id", "vector").sort("record_id").collect()
+    docs = _distinct(doc_embeddings, semantic_docs).sort("record_id").collect()
     reviewed = resolve(reviews.decisions("document"), raw_crawl)
     model = classifier.train_classifier(seeds, docs, reviewed, settings, run.seed)
     model.save(run.artefact)
@@ -145,13 +174,13 @@ def domain_classifier(
 
 @stage(
     "domain",
-    lineage.judge("unique_docs"),
+    lineage.judge("semantic_docs"),
     settings="domain.classifier",
     externals=["document_decisions"],
     resources=["reviews"],
 )
 def recalled_docs(
-    unique_docs: pl.LazyFrame,
+    semantic_docs: pl.LazyFrame,
     clean_docs: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
     nearest_docs: pl.LazyFrame,
@@ -163,7 +192,7 @@ def recalled_docs(
     run: Run,
 ) -> pl.DataFrame:
     """Documents that are near to a seed, those that the domain classifier adds, and those that a person did."""
-    docs = unique_docs.select("record_id", "source", "shard").sort("record_id").collect()
+    docs = semantic_docs.select("record_id", "source", "shard").sort("record_id").collect()
     texts = (
         docs.lazy()
         .select("record_id")

@@ -15,6 +15,7 @@ import dagster as dg
 from curation.errors import UserError
 from curation.records import digest
 from curation.settings import Profile
+from resources import dictionaries
 from resources.lake import Lake
 from resources.reviews import Kind, Reviews
 from resources.sources import Shard, plan_shards
@@ -32,6 +33,8 @@ DECISIONS = {
     "document_decisions": "document",
     "sample_decisions": "sample",
 }
+#: Files of words that the keyword settings name.
+DICTIONARIES = "keyword_dictionaries"
 #: Samples that the graph itself makes are a shard of their own.
 SYNTHESIS_SHARD = "synthesis"
 #: The table that websites are crawled into.
@@ -44,6 +47,7 @@ _DESCRIPTIONS = {
     "keyword_decisions": "A person's decisions on keywords.",
     "document_decisions": "A person's decisions on recalled documents.",
     "sample_decisions": "A person's decisions on samples.",
+    DICTIONARIES: "A user's dictionaries and stop words.",
 }
 
 
@@ -77,6 +81,8 @@ def version(name: str, shard: str | None, profile: Profile, reviews: Reviews, la
     """
     if name in DECISIONS:
         return reviews.version(cast(Kind, DECISIONS[name]))
+    if name == DICTIONARIES:
+        return dictionaries.version(profile.domain.keywords)
     described = {source.name: source.fields.model_dump_json() for source in profile.of_role(ROLES[name])}
     found = [one for one in shards(profile, ROLES[name]) if shard is None or one.key == shard]
     base = digest(*(f"{one.key}={shard_version(one)}={described[one.source.name]}" for one in found))

@@ -84,11 +84,12 @@ class Signatures(Judged):
     shard: pl.String = _column("partition that the record belongs to")
     content_hash: pl.String = _column("hash of the canonical form of the text", str_length=32)
     n_chars: pl.UInt32 = _column("characters without white space")
+    quality: pl.Float64 = _column("how free of faults the text is, in tenths", ge=0, le=1)
     n_shingles: pl.UInt32 = _column("distinct character n-grams")
     signature: pl.List = _column(
         "MinHash values, one a permutation (UInt32)", dtype_kwargs={"inner": pl.UInt32}
     )
-    bands: pl.List = _column("hash of each LSH band (UInt64)", dtype_kwargs={"inner": pl.UInt64})
+    bands: pl.List = _column("hash of each LSH band (UInt32)", dtype_kwargs={"inner": pl.UInt32})
 
 
 class UniqueDocs(Judged):
@@ -100,9 +101,26 @@ class UniqueDocs(Judged):
     similarity: pl.Float64 = _column("Jaccard similarity to the representative", nullable=True, ge=0, le=1)
 
 
+class SemanticDocs(Judged):
+    """Documents judged for duplicates by meaning, and for being all too typical."""
+
+    source: pl.String = _column("name of the source in the profile")
+    shard: pl.String = _column("partition that the record belongs to")
+    duplicate_of: pl.String = _column("record_id of the representative that is kept", nullable=True)
+    similarity: pl.Float64 = _column("cosine similarity to the representative", nullable=True, ge=-1, le=1)
+    to_centre: pl.Float64 = _column(
+        "cosine similarity to the centre of its cluster; null where nothing was asked for",
+        nullable=True,
+        ge=-1,
+        le=1,
+    )
+
+
 class SeedCorpus(Judged):
     """The in-domain documents that define the domain."""
 
+    split: pl.String = _column("train, or heldout: nothing is learned from it", isin=["train", "heldout"])
+    duplicate_of: pl.String = _column("record_id of the seed that is kept for it", nullable=True)
     source: pl.String = _column("name of the source in the profile")
     uri: pl.String = _column("path that the seed was read from")
     title: pl.String = _column("title of the seed", nullable=True)
@@ -116,13 +134,22 @@ class KeywordTable(Judged):
     """Terms of the domain, mined from the seeds, with a person's decisions on top."""
 
     term: pl.String = _column("the term", unique=True)
-    score: pl.Float64 = _column("rank score of the term: log-odds z-score")
+    score: pl.Float64 = _column("rank score: geometric mean of z-score and shrunk log-odds, by part of speech", ge=0)
+    log_odds: pl.Float64 = _column("log-odds of documents of the domain against general ones that hold it")
+    z_score: pl.Float64 = _column("log-odds divided by their standard error")
     tf_idf: pl.Float64 = _column("summed TF-IDF over the seeds")
+    text_rank: pl.Float64 = _column("summed TextRank over the seeds")
     seed_docs: pl.UInt32 = _column("seed documents that hold the term")
     general_docs: pl.UInt32 = _column("sampled general documents that hold the term")
-    part_of_speech: pl.String = _column("part of speech by jieba", nullable=True)
-    example: pl.String = _column("the term in context", nullable=True)  # type: ignore[assignment]
-    decided_by: pl.String = _column("reviewer who accepted, rejected or added it", nullable=True)
+    part_of_speech: pl.String = _column("part of speech by jieba, or new", nullable=True)
+    known: pl.Boolean = _column("whether jieba's dictionary holds it")
+    example: pl.String = _column("the term in context, an example a line", nullable=True)  # type: ignore[assignment]
+    suggested: pl.String = _column("what the score suggests", isin=["accept", "reject"])
+    decided_by: pl.String = _column("reviewer who accepted, rejected, added or merged it", nullable=True)
+    merged_into: pl.String = _column("the term that a person merged it into", nullable=True)
+    synonyms: pl.List = _column(
+        "terms that a person merged into it", dtype_kwargs={"inner": pl.String}
+    )
     parents: pl.List = _column(
         "record_ids of seeds that hold it (at most 10)", dtype_kwargs={"inner": pl.String}
     )
@@ -177,10 +204,10 @@ class DomainClassifier(Judged):
     role: pl.String = _column(
         "seed, accepted, rejected, unlabelled", isin=["seed", "accepted", "rejected", "unlabelled"]
     )
-    split: pl.String = _column("train or heldout", isin=["train", "heldout"])
+    fold: pl.UInt8 = _column("fold of the cross-fitting: the model of a fold did not learn from its rows")
     label: pl.Float64 = _column("1 in the domain, 0 not", ge=0, le=1)
     probability: pl.Float64 = _column(
-        "probability given by the model (cross-fitted for train rows)", ge=0, le=1
+        "probability given by a model that did not learn from the row", ge=0, le=1
     )
 
 
@@ -298,6 +325,15 @@ class Scores(Judged):
     ifd: pl.Float64 = _column("instruction-following difficulty: ratio of the two losses", nullable=True)
     ifd_ppl: pl.Float64 = _column("ratio of the two perplexities", nullable=True)
     entropy: pl.Float64 = _column("mean token entropy of the answer given the prompt, nats", nullable=True)
+    least_confidence: pl.Float64 = _column(
+        "mean of 1 - p of the likeliest token of the answer", nullable=True, ge=0, le=1
+    )
+    margin: pl.Float64 = _column(
+        "mean of p of the likeliest token less p of the next", nullable=True, ge=0, le=1
+    )
+    disagreement: pl.Float64 = _column(
+        "mean mutual information between a token and the model over thinned models, nats", nullable=True
+    )
     match: pl.Float64 = _column("probability that the answer belongs to its prompt", ge=0, le=1)
     truncation: pl.Float64 = _column("probability that the answer is cut off", ge=0, le=1)
     repetition: pl.Float64 = _column("share of the answer that repeats itself", ge=0, le=1)
@@ -398,6 +434,7 @@ TABLES: dict[str, type[Judged]] = {
     "document_encoder": Encoder,
     "seed_embeddings": Embeddings,
     "doc_embeddings": Embeddings,
+    "semantic_docs": SemanticDocs,
     "nearest_docs": NearestDocs,
     "domain_classifier": DomainClassifier,
     "recalled_docs": RecalledDocs,

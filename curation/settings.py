@@ -350,14 +350,7 @@ class ClassifierSettings(Section):
         description="folds of the cross-fitting: a document is judged by a model that did not see it",
     )
     regularisation: float = Field(1e-3, gt=0, le=10, description="L2 penalty of the logistic regression")
-    style_units: int = Field(
-        50,
-        ge=0,
-        le=1_000,
-        description="most frequent characters and words whose use is taken as the style of a text",
-    )
     threshold: Share = Field(0.5, description="probability from which a document is recalled")
-    heldout_share: Share = Field(0.2, description="share of reviewed rows held out for measuring")
 
 
 class PromptSettings(Section):

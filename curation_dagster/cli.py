@@ -445,6 +445,73 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+# -- keywords -----------------------------------------------------------------------------------
+
+keywords_app = typer.Typer(help="The keyword table: look at it, hand it to a person, take the decisions in.", no_args_is_help=True)
+app.add_typer(keywords_app, name="keywords")
+
+
+@keywords_app.command("list")
+def keywords_list(
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Terms to show.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """The best-scored terms, with what is suggested and what was decided."""
+    found = _keywords(_World(profile, set_)).head(limit)
+    if as_json:
+        _print_json(found.to_dicts())
+        return
+    names = ("term", "score", "seed_docs", "general_docs", "part_of_speech", "suggested", "decision", "example")
+    table = Table(*names, title="Keywords")
+    for row in found.iter_rows(named=True):
+        row["example"] = (row["example"] or "").split("\n")[0]
+        table.add_row(*(escape(_short(row[name])) if row[name] is not None else "–" for name in names))
+    out.print(table)
+
+
+@keywords_app.command("export")
+def keywords_export(
+    file: Annotated[Path, typer.Argument(help="File to write: .csv, .xlsx or .jsonl.")],
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Write all terms to a file with columns to fill in: decision (accept, reject, add, merge), merge_into, note."""
+    from resources.keyword_files import write_keywords
+
+    found = _keywords(_World(profile, set_))
+    write_keywords(found, file)
+    out.print(f"{found.height:,} terms written to {escape(str(file))}", soft_wrap=True)
+
+
+@keywords_app.command("import")
+def keywords_import(
+    file: Annotated[Path, typer.Argument(help="File that a person filled in: .csv, .xlsx or .jsonl.")],
+    by: Annotated[str, typer.Option("--by", help="Who decided.")],
+    profile: ProfileOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Take in the decisions of a file; those that are in force already change nothing."""
+    from curation.domain.reviews import read_keyword_decisions
+    from resources.keyword_files import read_keywords
+
+    made = list(read_keyword_decisions(read_keywords(file), str(file)))
+    new = _World(profile, set_).reviews.add_keywords(made, by)
+    out.print(f"{len(made):,} decisions read, {new:,} of them new. Next: `curation run`.")
+
+
+def _keywords(world: _World) -> Any:
+    """The keyword table as a file shows it, the best score first, with the decisions in force."""
+    from curation.domain.reviews import with_decisions
+    from resources.keyword_files import COLUMNS
+
+    table = world.lake.scan("keyword_table", kept=False).collect()
+    if not table.height:
+        raise UserError("no keywords have been mined yet", where=world.lake.root, allowed="run `curation run` first")
+    return with_decisions(table, world.reviews.decisions("keyword")).select(COLUMNS)
+
+
 # -- evaluate -----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ does to a record (the stage that reads it).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,12 @@ import dagster as dg
 import orjson
 import polars as pl
 
+from curation.domain.reviews import KeywordDecision, synonyms_of
 from curation.errors import UserError
 from curation.records import digest
 
 Kind = Literal["keyword", "document", "sample"]
-Decision = Literal["accept", "reject", "add", "edit"]
+Decision = Literal["accept", "reject", "add", "merge", "edit"]
 COLUMNS = ("kind", "target", "decision", "reviewer", "at", "note", "edited")
 _SCHEMA = dict.fromkeys(COLUMNS, pl.String)
 
@@ -30,7 +31,8 @@ class Reviews(dg.ConfigurableResource):
     """Decisions on keywords, documents and samples.
 
     `store` is an SQLite file that decisions are appended to, in transactions; `files` are JSONL files
-    that are read as they are. Of several decisions on one target the latest counts.
+    that are read as they are. Of several decisions on one target the latest counts. `edited` is JSON
+    text of what takes the target's place: a sample as edited, or the term that a keyword is merged into.
     """
 
     store: str
@@ -46,17 +48,34 @@ class Reviews(dg.ConfigurableResource):
         edited: str | None = None,
     ) -> None:
         """Append a decision."""
-        row = (
-            kind,
-            target,
-            decision,
-            reviewer,
-            datetime.now(UTC).isoformat(timespec="microseconds"),
-            note,
-            edited,
-        )
+        self._append([(kind, target, decision, reviewer, _now(), note, edited)])
+
+    def add_keywords(self, made: Iterable[KeywordDecision], reviewer: str) -> int:
+        """Append the decisions that differ from those in force, all or none; how many there were.
+
+        Raises
+        ------
+        UserError
+            With them, terms would be merged in a circle.
+        """
+        before = self.decisions("keyword")
+        in_force = {
+            row["target"]: (row["decision"], row["edited"], row["note"] or "")
+            for row in before.iter_rows(named=True)
+        }
+        at, rows = _now(), []
+        for one in {one.term: one for one in made}.values():
+            edited = None if one.into is None else orjson.dumps(one.into).decode()
+            if in_force.get(one.term) != (one.decision, edited, one.note):
+                rows.append(("keyword", one.term, one.decision, reviewer, at, one.note, edited))
+        changed = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+        synonyms_of(pl.concat([before, changed]).unique("target", keep="last", maintain_order=True))
+        self._append(rows)
+        return len(rows)
+
+    def _append(self, rows: Iterable[tuple[str | None, ...]]) -> None:
         with self._open() as connection:
-            connection.execute("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def decisions(self, kind: Kind) -> pl.DataFrame:
         """The decision in force on each target of a kind: columns `COLUMNS`, sorted by target."""
@@ -121,3 +140,7 @@ class Reviews(dg.ConfigurableResource):
                     allowed=", ".join(get_args(Decision)),
                 )
             yield row
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
