@@ -257,9 +257,10 @@ def _dataset(found: list[File]) -> list[File]:
 
 
 def _dataset_format(uris: Iterable[str]) -> str:
-    """The first of the formats of datasets that files have."""
+    """The first of the formats of datasets that files have; by default the one of the hub."""
     endings = [uri.lower() for uri in uris]
-    return next(form for form in _DATASET_FORMATS if any(uri.endswith(SUFFIXES[form]) for uri in endings))
+    found = (form for form in _DATASET_FORMATS if any(uri.endswith(SUFFIXES[form]) for uri in endings))
+    return next(found, "parquet")
 
 
 def _named_by(state: File) -> list[str]:

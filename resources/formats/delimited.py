@@ -189,7 +189,6 @@ def _records(
     file: File, source: Source, dialect: _Dialect, start: int, stop: int | None
 ) -> Iterator[_Record]:
     """The records that start in a range of bytes."""
-    # a record that starts before `stop` may end behind it only where `stop` is no border
     stream = _stream(file, source, dialect, start, stop)
     incoming = lines(stream, source.max_record_bytes, start)
     again: deque[Line] = deque()
@@ -206,6 +205,8 @@ def _records(
             return None
 
     while (line := take()) is not None:
+        if stop is not None and line.at >= stop:
+            return
         if line.data is None:
             yield _Record(line.at, None, line.length, None)
             continue

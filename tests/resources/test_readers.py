@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.errors import UserError
+from curation.records import record_id
 from curation.schemas import columns
 from curation.settings import Fields, Source
 from curation.verdicts import conservation
@@ -314,3 +315,14 @@ def test_what_a_body_is() -> None:
     assert not is_binary("茶".encode("utf-16"))
     assert declared_charset(b'<?xml version="1.0" encoding="Big5"?>') == "big5"
     assert declared_charset(b"plain") is None
+
+
+def test_ids_are_made_of_source_uri_and_place(tmp_path: Path) -> None:
+    frame = documents(
+        write(tmp_path / "a.jsonl", {"id": 7, "text": "茶"}, {"text": "水"}, {"id": 7, "text": "雨"})
+    )
+    places = ["7", *frame["position"].to_list()[1:]]
+    assert frame["record_id"].to_list() == [record_id("pool", "a.jsonl", place) for place in places]
+    pl.DataFrame({"text": ["茶", "水"]}).write_parquet(tmp_path / "b.parquet")
+    ids = documents(tmp_path / "b.parquet", "parquet")["record_id"].to_list()
+    assert ids == [record_id("pool", "b.parquet", row) for row in (0, 1)]

@@ -65,6 +65,7 @@ def test_a_folder_without_a_dataset_is_an_error(tmp_path: Path, documents) -> No
     (tmp_path / "README.md").write_text("# 数据集")
     with pytest.raises(UserError, match="no huggingface file"):
         documents(tmp_path, "huggingface")
+    assert documents(tmp_path / "README.md", "huggingface")["reason"].to_list() == ["unreadable_file"]
 
 
 @pytest.mark.parametrize("odd", [None, b"\xff\xfe", "nested", 3])

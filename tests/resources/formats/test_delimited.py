@@ -44,6 +44,18 @@ def test_separators_and_character_sets(tmp_path: Path, documents, separator: str
     assert texts(documents(tmp_path, "csv", fields=FIELDS)) == [body] * 5
 
 
+@pytest.mark.parametrize("charset", ["gb18030", "utf-16"])
+def test_large_files_in_any_character_set_are_cut(tmp_path: Path, documents, charset: str) -> None:
+    body = "春天的山上种满了茶树，\n农民一早就上山采茶。"
+    rows = [[str(index), "采茶", body] for index in range(200)]
+    (tmp_path / "a.csv").write_bytes(table(*rows).encode(charset))
+    whole = documents(tmp_path, "csv", fields=FIELDS)
+    cut = documents(tmp_path, "csv", fields=FIELDS, shard_bytes=1_000)
+    assert texts(whole) == [body] * 200
+    assert cut["shard"].n_unique() > 5
+    assert cut.drop("shard").equals(whole.drop("shard"))
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
