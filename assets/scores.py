@@ -12,21 +12,33 @@ from curation import lineage
 from curation.audit import plots
 from curation.scores import language_model as lm
 from curation.scores import quality
+from curation.scores.causal import LanguageModel
+from curation.scores.experience import experienced
 from curation.settings import LanguageModelSettings, ScoreSettings
 from resources import language_model as models
 from resources.reviews import Reviews
 
 
-@stage("scores", lineage.learn(), settings="scores.language_model", kinds=["pytorch", "transformers"])
+@stage(
+    "scores",
+    lineage.learn(),
+    settings="scores.language_model",
+    version=2,
+    kinds=["pytorch", "transformers"],
+)
 def language_model(sft_pool: pl.LazyFrame, settings: LanguageModelSettings, run: Run) -> pl.DataFrame:
     """The language model that scores the samples: trained on the pool itself, or one that is loaded."""
-    if settings.model:
-        return lm.curve_rows(models.load_language_model(settings, None).curve, settings.model)
+    if settings.model and not settings.pre_experience:
+        return lm.curve_rows(models.load_language_model(settings).curve, settings.model)
     samples = sft_pool.select("record_id", "prompt", "answer").sort("record_id").collect()
-    model = lm.train_language_model(
-        samples["prompt"].to_list(), samples["answer"].to_list(), settings, run.seed
-    )
+    texts = samples["prompt"].to_list(), samples["answer"].to_list()
+    checkpoint = run.artefact / "training.safetensors"
+    if settings.pre_experience:
+        model = experienced(models.load_base_model(settings), *texts, settings, run.seed, checkpoint)
+    else:
+        model = lm.train_language_model(*texts, settings, run.seed, checkpoint)
     model.save(run.artefact)
+    checkpoint.unlink(missing_ok=True)
     lines = {"training": model.curve["loss"], "held out": model.curve["heldout_loss"]}
     run.note(loss=plots.line_svg(model.curve["step"], lines, "Loss, nats per token", x_label="step"))
     return lm.curve_rows(model.curve, run.place)
@@ -37,6 +49,7 @@ def language_model(sft_pool: pl.LazyFrame, settings: LanguageModelSettings, run:
     lineage.learn(),
     settings="scores.quality",
     also=["scores.language_model"],
+    version=2,
     externals=["sample_decisions"],
     resources=["reviews"],
     kinds=["numpy"],
@@ -58,6 +71,7 @@ def quality_model(
     shards=sample_shard,
     settings="scores.quality",
     also=["scores.language_model"],
+    version=2,
     kinds=["pytorch", "numpy"],
 )
 def scores(
@@ -71,13 +85,17 @@ def scores(
     samples = (
         sft_pool.select("record_id", "shard", "prompt", "answer", "messages").sort("record_id").collect()
     )
-    measured = samples.hstack(_predict(run)(samples["prompt"], samples["answer"]))
+    measured = lm.score_samples(_language_model(run), samples, run.profile.scores.language_model)
     model = quality.QualityModel.load(run.learned("quality_model"))
-    return quality.judge_scores(quality.score_samples(model, measured), model, settings)
+    scored = quality.score_samples(model, samples.hstack(measured))
+    return quality.judge_scores(scored, model, settings).hstack(measured.select(lm.UNCERTAINTY))
 
 
 def _predict(run: Run) -> quality.Predict:
-    """Losses of answers by the language model."""
-    settings = run.profile.scores.language_model
-    model = models.load_language_model(settings, run.learned("language_model"))
+    """Scores of answers by the language model."""
+    settings, model = run.profile.scores.language_model, _language_model(run)
     return lambda prompts, answers: lm.score_answers(model, prompts, answers, settings)
+
+
+def _language_model(run: Run) -> LanguageModel:
+    return models.load_language_model(run.profile.scores.language_model, run.learned("language_model"))

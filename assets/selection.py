@@ -35,7 +35,7 @@ def embeddings(
 ) -> pl.DataFrame:
     """A unit vector of every sample, of its prompt and answer."""
     samples = sft_pool.select("record_id", "shard", text_of()).collect()
-    return encoder.embed(encoder.load_encoder(settings, run.learned("sample_encoder")), samples)
+    return encoder.embed(encoder.load_encoder(settings, run.learned("sample_encoder")), samples, run.lake)
 
 
 @stage(

@@ -1,11 +1,19 @@
-"""Encoders: texts to unit vectors, by LSA fitted on the corpus or by a Hugging Face model.
+"""Encoders: texts to unit vectors, fitted on the corpus or loaded.
 
-Belongs here: one interface over both, fitting and loading them. Does not belong here: the LSA method
-(`curation.lsa`) or what is done with vectors.
+Belongs here: one interface over LSA, static vectors and Hugging Face models; fitting and loading them;
+encoding only what was not encoded before. Does not belong here: the methods (`curation.lsa`,
+`curation.static_vectors`) or what is done with vectors.
+
+LSA and static vectors are fitted on the corpus: when it grows they are fitted again and encode all of it
+again, which is quick. A loaded model stays as it is: its row in the lake does not change with the
+corpus, so that the vectors of old shards stay fresh, and of a shard that did change only the texts that
+are new are encoded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +25,28 @@ from curation.errors import UserError
 from curation.lsa import Lsa
 from curation.records import digest
 from curation.settings import EncoderSettings
+from curation.static_vectors import StaticVectors, words
+from curation.torch_runtime import quiet, torch_threads
 from curation.verdicts import Rule, judge
+from resources import checkpoints
+from resources.lake import Lake
+from resources.vector_cache import VectorCache, keys_of
+from resources.word_vectors import read_word_vectors
+
+#: Weights that some checkpoints lack and that are not used here.
+_UNUSED = ("pooler.", "cls.", "lm_head.")
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into unit vectors."""
+    """Anything that turns texts into unit vectors.
+
+    `version` tells encoders apart that could give another vector for a text; it is None for one that was
+    fitted on the corpus, whose vectors are not worth keeping. `place` is where a loaded one came from.
+    """
 
     name: str
+    version: str | None
+    place: str | None
     dimension: int
     fitted_on: int
     explained_variance: float | None
@@ -33,47 +56,56 @@ class Encoder(Protocol):
         ...
 
 
-class LsaEncoder:
-    """Latent semantic analysis fitted on the corpus itself."""
+class FittedEncoder:
+    """LSA or static vectors, fitted on the corpus itself."""
 
-    def __init__(self, lsa: Lsa) -> None:
-        self.lsa = lsa
-        self.name = f"lsa-{lsa.dimension}"
-        self.dimension, self.fitted_on = lsa.dimension, lsa.fitted_on
-        self.explained_variance: float | None = lsa.explained_variance
+    version: str | None = None
+    place: str | None = None
+
+    def __init__(self, name: str, fitted: Lsa | StaticVectors) -> None:
+        self.fitted = fitted
+        self.name = f"{name}-{fitted.dimension}"
+        self.dimension, self.fitted_on = fitted.dimension, fitted.fitted_on
+        self.explained_variance: float | None = getattr(fitted, "explained_variance", None)
 
     def encode(self, texts: pl.Series) -> np.ndarray:
-        return self.lsa.transform(texts)
+        return self.fitted.transform(texts)
 
 
 class TransformerEncoder:
-    """A Hugging Face encoder: CLS or mean pooling over the last layer, unit length.
+    """A Hugging Face encoder: CLS, mean or last token of the last layer, unit length.
 
-    Texts are sorted by length and batched by tokens, so that next to nothing is padding. Numbers are
-    bfloat16 on a GPU and float32 on a CPU.
+    Texts are sorted by length and batched by tokens, so that next to nothing is padding. A batch is
+    worked on by one thread, so that the number of threads changes nothing. A text's vector depends on
+    the others of its batch in the last bits only.
     """
 
     def __init__(self, settings: EncoderSettings) -> None:
-        import torch
         from transformers import AutoModel, AutoTokenizer
 
         self.settings = settings
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.place: str | None = str(settings.model)
+        self.device = checkpoints.device()
         options: dict[str, Any] = {"trust_remote_code": False}
-        place = settings.model or ""
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            self.model = AutoModel.from_pretrained(place, use_safetensors=True, **options)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        allowed = "a folder or hub id of an encoder with safetensors and a tokenizer"
+        with checkpoints.loading("the encoder", self.place, allowed), quiet():
+            self.tokenizer = AutoTokenizer.from_pretrained(self.place, **options)
+            self.model, told = AutoModel.from_pretrained(
+                self.place, use_safetensors=True, output_loading_info=True, dtype="float32", **options
+            )
+        missing = sorted(name for name in told["missing_keys"] if not name.startswith(_UNUSED))
+        if missing:
             raise UserError(
-                f"cannot load the encoder: {reason}",
-                where=str(settings.model),
-                allowed="a folder or hub id of an encoder with safetensors and a tokenizer",
-            ) from error
-        dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        self.model.to(device=self.device, dtype=dtype).eval()
+                f"the checkpoint lacks {len(missing)} weights, {missing[0]} first", where=self.place
+            )
+        if self.model.config.is_encoder_decoder:
+            raise UserError("an encoder-decoder is no encoder", where=self.place, allowed=allowed)
+        self.model.to(device=self.device, dtype=checkpoints.dtype(settings.precision)).eval()
         self.name = f"transformers-{settings.model}-{settings.pooling}"
+        method = settings.model_dump_json(include={"pooling", "prefix", "max_tokens"})
+        self.version: str | None = digest(
+            checkpoints.version(self.place, self.model), method, str(self.model.dtype)
+        )[:16]
         self.dimension, self.fitted_on = int(self.model.config.hidden_size), 0
         self.explained_variance: float | None = None
 
@@ -81,69 +113,148 @@ class TransformerEncoder:
         import torch
 
         prefixed = [self.settings.prefix + (text or "") for text in texts]
-        limit = min(self.settings.max_tokens, getattr(self.model.config, "max_position_embeddings", 1 << 20))
-        ids = self.tokenizer(prefixed, truncation=True, max_length=limit)["input_ids"] if prefixed else []
+        ids = self._tokens(prefixed)
         out = np.zeros((len(ids), self.dimension), dtype=np.float32)
-        with torch.inference_mode():
-            for rows in progress.track(self._batches(ids), "texts encoded"):
-                batch = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
-                out[rows] = self._pool(batch.to(self.device))
+        work = self._batches(ids)
+        threads = torch.get_num_threads() if self.device == "cpu" else 1
+        done = 0
+        with torch_threads(1), ThreadPoolExecutor(threads) as pool:
+            for rows, points in zip(
+                work, pool.map(lambda rows: self._pooled([ids[row] for row in rows]), work), strict=True
+            ):
+                out[rows] = points
+                done += len(rows)
+                progress.report("texts encoded", done, len(ids))
         return vectors.normalise(out)
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text, special ones among them, no more than the model has positions for."""
+        config = self.model.config
+        positions = getattr(config, "max_position_embeddings", 0) or 1 << 30
+        # models after RoBERTa count positions from the padding's id on
+        taken = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0
+        limit = min(self.settings.max_tokens, positions - taken, self.tokenizer.model_max_length)
+        return self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"] if texts else []
 
     def _batches(self, ids: list[list[int]]) -> list[list[int]]:
         """Rows of each batch: like lengths together, at most `batch_tokens` tokens with the padding."""
-        order = sorted(range(len(ids)), key=lambda row: (len(ids[row]), ids[row]))
+        order = sorted(range(len(ids)), key=lambda row: (len(ids[row]), ids[row]), reverse=True)
         batches: list[list[int]] = []
         for row in order:
-            if not batches or (len(batches[-1]) + 1) * len(ids[row]) > self.settings.batch_tokens:
+            if not batches or (len(batches[-1]) + 1) * len(ids[batches[-1][0]]) > self.settings.batch_tokens:
                 batches.append([])
             batches[-1].append(row)
         return batches
 
-    def _pool(self, batch: Any) -> np.ndarray:
-        hidden = self.model(**batch).last_hidden_state.float()
-        if self.settings.pooling == "cls":
-            return np.asarray(hidden[:, 0].cpu())
-        mask = batch["attention_mask"].unsqueeze(-1).float()
-        return np.asarray(((hidden * mask).sum(1) / mask.sum(1).clamp(min=1)).cpu())
+    def _pooled(self, ids: list[list[int]]) -> np.ndarray:
+        """Pooled states of one batch, float32 [n, dimension]."""
+        import torch
+
+        lengths = torch.tensor([len(row) for row in ids])
+        longest = int(lengths.max())
+        padding = self.tokenizer.pad_token_id or 0
+        matrix = torch.tensor([row + [padding] * (longest - len(row)) for row in ids]).to(self.device)
+        mask = (torch.arange(longest) < lengths[:, None]).to(self.device)
+        # without padding no mask is needed, and attention is quicker
+        masked = {} if bool((lengths == longest).all()) else {"attention_mask": mask.long()}
+        with torch.inference_mode():
+            states = self.model(input_ids=matrix, **masked).last_hidden_state
+            if self.settings.pooling == "cls":
+                found = states[:, 0].float()
+            elif self.settings.pooling == "last":
+                found = states[torch.arange(len(ids)), lengths - 1].float()
+            else:
+                weight = mask.unsqueeze(-1)
+                found = (states.float() * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return found.cpu().numpy()
+
+
+# -- fitting and loading ------------------------------------------------------------------------
 
 
 def fit_encoder(settings: EncoderSettings, texts: pl.Series, seed: int, folder: Path) -> Encoder:
-    """Fit the encoder on texts and save it in a folder; one that is loaded needs no fitting."""
+    """Fit the encoder on texts and save it in a folder; one that is loaded needs no fitting.
+
+    Raises
+    ------
+    UserError
+        The model or the file of vectors that the settings name cannot be read.
+    """
     if settings.kind == "transformers":
         return TransformerEncoder(settings)
-    lsa = Lsa.fit(texts, settings, seed)
-    lsa.save(folder)
-    return LsaEncoder(lsa)
+    fitted = _fit_static(settings, texts) if settings.kind == "static" else Lsa.fit(texts, settings, seed)
+    fitted.save(folder)
+    return FittedEncoder(settings.kind, fitted)
 
 
 def load_encoder(settings: EncoderSettings, folder: Path) -> Encoder:
     """The encoder that was fitted into a folder, or the model that the settings name."""
     if settings.kind == "transformers":
         return TransformerEncoder(settings)
-    return LsaEncoder(Lsa.load(folder))
+    load: Callable[[Path], Lsa | StaticVectors] = (
+        StaticVectors.load if settings.kind == "static" else Lsa.load
+    )
+    return FittedEncoder(settings.kind, load(folder))
+
+
+def _fit_static(settings: EncoderSettings, texts: pl.Series) -> StaticVectors:
+    wanted = {word for text in texts for word in words(text, settings.max_tokens)}
+    wanted |= {word.lower() for word in wanted} | {char for word in wanted for char in word}
+    known, dimension = read_word_vectors(str(settings.model), wanted)
+    if not known:
+        raise UserError("no unit of these vectors stands in the texts", where=str(settings.model))
+    return StaticVectors.fit(texts, known, dimension, settings.max_tokens, settings.fit_rows)
+
+
+# -- tables -------------------------------------------------------------------------------------
 
 
 def describe(encoder: Encoder, place: str) -> pl.DataFrame:
-    """The one row of the table Encoder."""
+    """The one row of the table Encoder; `place` is the folder of one that was fitted.
+
+    The row of a loaded encoder says nothing of the run, so that it stays the same when the corpus grows.
+    """
     about = {
-        "record_id": digest("encoder", encoder.name, place),
+        "record_id": digest("encoder", encoder.name, encoder.place or place),
         "name": encoder.name,
         "dimension": encoder.dimension,
         "fitted_on": encoder.fitted_on,
         "explained_variance": encoder.explained_variance,
-        "path": place,
+        "path": encoder.place or place,
     }
     frame = pl.DataFrame([about], schema_overrides={"explained_variance": pl.Float64})
-    return judge(frame, [], fitted_on=encoder.fitted_on, explained_variance=pl.col("explained_variance"))
+    return judge(
+        frame,
+        [],
+        version=encoder.version,
+        fitted_on=encoder.fitted_on,
+        explained_variance=pl.col("explained_variance"),
+    )
 
 
-def embed(encoder: Encoder, texts: pl.DataFrame) -> pl.DataFrame:
+def embed(encoder: Encoder, texts: pl.DataFrame, lake: Lake) -> pl.DataFrame:
     """Rows of the table Embeddings: `texts` has record_id, shard and text.
 
-    A text that the encoder knows nothing of keeps its row, with a vector of zeros.
+    A text that the encoder knows nothing of keeps its row, with a vector of zeros. What a loaded encoder
+    has encoded is kept beside the lake, and not encoded again.
     """
-    points = encoder.encode(texts["text"])
+    cache = VectorCache(lake, encoder.version) if encoder.version else None
+    points = _encode_new(encoder, texts["text"], cache) if cache else encoder.encode(texts["text"])
     frame = texts.select("record_id", "shard").with_columns(vectors.series(points))
     known = pl.Series(points.any(axis=1) if len(points) else [], dtype=pl.Boolean)
     return judge(frame, list[Rule](), encoder=encoder.name, known=known)
+
+
+def _encode_new(encoder: Encoder, texts: pl.Series, cache: VectorCache) -> np.ndarray:
+    """Vectors of all texts, of which only those are encoded that the cache does not have."""
+    asked = pl.DataFrame({"key": keys_of(texts), "text": texts})
+    kept = cache.find(asked["key"])
+    new = asked.unique("key", keep="first", maintain_order=True).join(
+        kept, on="key", how="anti", maintain_order="left"
+    )
+    points = encoder.encode(new["text"])
+    cache.add(new["key"], points)
+    found = pl.concat([kept, new.select("key").with_columns(vectors.series(points))])
+    if not texts.len():
+        return points
+    return vectors.matrix(asked.join(found, on="key", how="left", maintain_order="left")["vector"])

@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 
 from curation.errors import UserError
+from curation.scores import causal
 from curation.scores import language_model as lm
+from curation.scores.experience import experience_rows, experienced
 from curation.settings import LanguageModelSettings
-from resources.language_model import load_language_model
+from resources.language_model import load_base_model, load_language_model
 
 TEXTS = ["今天天气很好，我们去公园吧。", "怎么做番茄炒蛋？", "鸡蛋打散，番茄翻炒。", "Hello world"]
 CHAT = "{% for m in messages %}<|user|>{{ m['content'] | trim }}<|eos|>{% endfor %}<|assistant|>"
@@ -35,6 +37,10 @@ def network(kind: str, vocabulary: int):
         Gemma2ForCausalLM,
         GPT2Config,
         GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
     )
 
     size = {"vocab_size": vocabulary, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
@@ -48,6 +54,10 @@ def network(kind: str, vocabulary: int):
         if kind == "gemma2":
             # a cap as low as this changes every logit
             return Gemma2ForCausalLM(Gemma2Config(**size, head_dim=8, final_logit_softcapping=0.05))
+        if kind == "qwen2":
+            return Qwen2ForCausalLM(Qwen2Config(**size, tie_word_embeddings=True))
+        if kind == "llama":
+            return LlamaForCausalLM(LlamaConfig(**size))
         return CohereForCausalLM(CohereConfig(**size, logit_scale=0.25))
 
 
@@ -59,12 +69,12 @@ def save(folder, kind: str, tokenizer, chat_template: str | None):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "cohere"])
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "cohere", "qwen2", "llama"])
 def test_a_loaded_model_scores_as_transformers_says(kind, tokenizer, tmp_path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = load_language_model(settings(save(tmp_path, kind, tokenizer, CHAT)))
+    model = load_language_model(settings(save(tmp_path, kind, tokenizer, CHAT), precision="float32"))
     found = lm.score_answers(model, pl.Series(TEXTS[:2]), pl.Series(TEXTS[1:3]), settings())
     whole = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
 
@@ -84,8 +94,9 @@ def test_a_loaded_model_scores_as_transformers_says(kind, tokenizer, tmp_path) -
 def test_without_a_chat_template_prompt_and_answer_are_two_lines(tokenizer, tmp_path) -> None:
     model = load_language_model(settings(save(tmp_path, "gpt2", tokenizer, None)))
     bos = tokenizer.bos_token_id
-    assert model.template.before_prompt.tolist() == [bos]
-    assert tokenizer.decode(model.template.before_answer.tolist()) == "\n"
+    before, after = model.template.around(("user",))
+    assert before.tolist() == [bos]
+    assert tokenizer.decode(after.tolist()) == "\n"
     assert model.template.alone.tolist() == [bos]
 
 
@@ -93,7 +104,7 @@ def test_samples_are_cut_to_the_positions_that_a_model_has(tokenizer, tmp_path) 
     model = load_language_model(settings(save(tmp_path, "gpt2", tokenizer, CHAT)))
     wide = LanguageModelSettings(max_tokens=4096, threads=1)
     found = lm.score_answers(model, pl.Series(["天" * 500]), pl.Series(["气" * 500]), wide)
-    assert np.isfinite(found.to_numpy()).all()
+    assert np.isfinite(found.drop("disagreement").to_numpy()).all()
 
 
 def test_bfloat16_where_asked(tokenizer, tmp_path) -> None:
@@ -106,7 +117,8 @@ def test_bfloat16_where_asked(tokenizer, tmp_path) -> None:
         lm.score_answers(model, pl.Series(TEXTS[:2]), pl.Series(TEXTS[1:3]), settings())
         for model in (exact, rough)
     )
-    assert np.allclose(exactly["loss_conditional"], roughly["loss_conditional"], rtol=0.02)
+    for name in ("loss_conditional", "loss_alone", "ifd"):
+        assert np.allclose(exactly[name], roughly[name], rtol=0.005), name
     assert not exactly.equals(roughly)
 
 
@@ -122,7 +134,10 @@ def test_the_trained_model_comes_from_its_folder(tmp_path) -> None:
         lm.score_answers(trained, texts, texts, small)
     )
     by_path = load_language_model(settings(tmp_path, precision="float32"))
-    assert by_path.template.before_prompt.tolist() == trained.template.before_prompt.tolist()
+    for one, other in zip(
+        by_path.template.around(("user",)), trained.template.around(("user",)), strict=True
+    ):
+        assert one.tolist() == other.tolist()
 
 
 # -- what cannot be loaded ----------------------------------------------------------------------
@@ -169,3 +184,93 @@ def test_a_chat_template_without_a_place_for_the_prompt(tokenizer, tmp_path) -> 
     folder = save(tmp_path, "gpt2", tokenizer, "{{ raise_exception('only for tools') }}")
     with pytest.raises(UserError, match="chat template"):
         load_language_model(settings(folder))
+
+
+@pytest.mark.parametrize("spoil", ["torn", "incomplete", "tokenizer"])
+def test_a_corrupt_checkpoint_is_refused_in_one_line(tokenizer, tmp_path, spoil) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = save(tmp_path, "llama", tokenizer, CHAT)
+    weights = folder / "model.safetensors"
+    if spoil == "torn":
+        weights.write_bytes(weights.read_bytes()[:2000])
+    elif spoil == "incomplete":
+        tensors = load_file(weights)
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+        save_file(tensors, weights, {"format": "pt"})
+    else:
+        (folder / "tokenizer.json").write_text('{"model": ')
+    with pytest.raises(UserError, match=r"cannot load the language model|lacks 1 weights") as refused:
+        load_language_model(settings(folder))
+    assert "\n" not in str(refused.value)
+
+
+# -- conversations ------------------------------------------------------------------------------
+
+
+def test_a_conversation_is_read_in_the_models_own_template(tokenizer, tmp_path) -> None:
+    import torch
+
+    model = load_language_model(settings(save(tmp_path, "llama", tokenizer, CHAT), precision="float32"))
+    talk = [("user", "天气"), ("assistant", "很好"), ("user", "Hi"), ("assistant", "番茄")]
+    samples = pl.DataFrame(
+        {
+            "prompt": ["?"],
+            "answer": ["!"],
+            "messages": [[{"role": role, "content": said} for role, said in talk]],
+        }
+    )
+    found = lm.score_samples(model, samples, settings())
+    losses = []
+    user, end, assistant = model.tokenizer.convert_tokens_to_ids([lm.USER, lm.EOS, lm.ASSISTANT])
+    ids = [model.tokenizer.backend_tokenizer.encode(said, add_special_tokens=False).ids for _, said in talk]
+    for before, wanted in (
+        ([user, *ids[0], end, assistant], ids[1]),
+        ([user, *ids[0], end, user, *ids[1], end, user, *ids[2], end, assistant], ids[3]),
+    ):
+        with torch.no_grad():
+            logits = model.model(torch.tensor([before + wanted])).logits[0, len(before) - 1 : -1]
+        losses += torch.nn.functional.cross_entropy(logits, torch.tensor(wanted), reduction="none").tolist()
+    assert found["loss_conditional"][0] == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+# -- the pre-experienced model ------------------------------------------------------------------
+
+
+def experience(folder, **more) -> LanguageModelSettings:
+    return settings(
+        folder, pre_experience=True, experience_clusters=3, experience_rows=2, experience_learning_rate=1e-2, batch_tokens=64, **more
+    )  # fmt: skip
+
+
+def test_a_model_with_some_experience_knows_the_answers_better(tokenizer, tmp_path) -> None:
+    folder = save(tmp_path / "base", "gpt2", tokenizer, None)
+    wanted = experience(folder, precision="float32")
+    prompts, answers = TEXTS * 8, (TEXTS[1:] + TEXTS[:1]) * 8
+    asked, told = pl.Series(prompts[:4]), pl.Series(answers[:4])
+    base = load_base_model(wanted)
+    before = lm.score_answers(base, asked, told, wanted)
+    rows = experience_rows(base, prompts, answers, wanted, seed=1)
+    assert 3 <= len(rows) <= 6
+    model = experienced(base, prompts, answers, wanted, seed=1)
+    learned = sum(len(ids) for ids in causal.encode(tokenizer, [answers[row] for row in rows]))
+    assert model.curve["tokens"][-1] == learned, "one epoch, and nothing but answers"
+    after = lm.score_answers(model, asked, told, wanted)
+    assert after["loss_conditional"].mean() < before["loss_conditional"].mean() - 0.1
+    model.save(tmp_path / "experienced")
+    loaded = load_language_model(wanted, tmp_path / "experienced")
+    assert lm.score_answers(loaded, asked, told, wanted).equals(after)
+
+
+def test_experience_comes_from_every_cluster_and_the_middle_of_it(tokenizer, tmp_path) -> None:
+    model = load_base_model(experience(save(tmp_path, "gpt2", tokenizer, None)))
+    wanted = experience(tmp_path)
+    prompts = ["今天天气很好，我们去公园吧。"] * 5 + ["Hello world"] * 5
+    answers = ["好", "鸡蛋", "番茄翻炒", "Hello", "天"] * 2
+    losses = lm.score_answers(model, pl.Series(prompts), pl.Series(answers), wanted)[
+        "loss_conditional"
+    ].to_numpy()
+    rows = experience_rows(model, prompts, answers, wanted, seed=0)
+    for cluster in (range(5), range(5, 10)):
+        middle = sorted(cluster, key=lambda row: abs(losses[row] - np.median(losses[list(cluster)])))[:2]
+        assert sorted(row for row in rows if row in cluster) == sorted(middle)
