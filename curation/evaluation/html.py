@@ -111,7 +111,7 @@ def share_within(found: str, parts: Sequence[str] | None) -> float | None:
     return sum(part in bare for part in wanted) / len(wanted) if wanted else None
 
 
-def _raw_figures(folder: Path, max_garble: float) -> dict[str, float]:
+def _raw_figures(folder: Path, max_garble: float | None) -> dict[str, float]:
     try:
         bodies = [file.read_bytes() for file in sorted((folder / "raw_bytes").glob("*.html"))]
     except OSError as error:
@@ -122,6 +122,6 @@ def _raw_figures(folder: Path, max_garble: float) -> dict[str, float]:
     right = decoded.select(
         pl.col("text").is_not_null()
         & ~pl.col("text").str.contains("\ufffd", literal=True)
-        & (text.garble_score(pl.col("text")) <= max_garble)
+        & (text.garble_score(pl.col("text")) <= (1.0 if max_garble is None else max_garble))
     ).to_series()
     return {"raw.decoded": float(right.fill_null(False).sum()), "raw.pages": float(len(bodies))}
