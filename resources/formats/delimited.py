@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 
 from curation.corpus import extraction
 from curation.settings import Source
@@ -65,7 +64,7 @@ def rows(file: File, source: Source, start: int = 0, stop: int | None = None) ->
         return
     if dialect is None:
         if start == 0:
-            yield Row(file.uri, 0, None, "unreadable_text", {"error": "no character set fits"})
+            yield Row(file.uri, 0, None, "unreadable_text", {"error": "no text, or no header"})
         return
     if not dialect.columns:
         return
@@ -147,12 +146,12 @@ def _dialect(file: File, source: Source) -> _Dialect | None:
             continue
         try:
             text = line.data.decode(_inner(charset))
-        except UnicodeDecodeError:
+            separator = max(_SEPARATORS, key=text.count)
+            titles = next(csv.reader([text.rstrip("\r")], delimiter=separator), [])
+        except (UnicodeDecodeError, csv.Error):
             return None
         if "\0" in text:
             return None
-        separator = max(_SEPARATORS, key=text.count)
-        titles = next(csv.reader([text.rstrip("\r")], delimiter=separator), [])
         columns = tuple(name.strip() for name in titles)
         return _Dialect(charset, separator, columns, line.at + line.length + 1)
     return names
@@ -166,10 +165,7 @@ def _inner(charset: str) -> str:
 def _stream(file: File, source: Source, dialect: _Dialect, start: int, stop: int | None) -> Iterator[bytes]:
     if dialect.charset not in _WIDE:
         return blocks(file.path, source.max_unpacked_ratio, start, stop)
-    decoder = codecs.getincrementaldecoder(dialect.charset)("replace")
-    texts = chain(
-        map(decoder.decode, blocks(file.path, source.max_unpacked_ratio)), [decoder.decode(b"", True)]
-    )
+    texts = codecs.iterdecode(blocks(file.path, source.max_unpacked_ratio), dialect.charset, "replace")
     wide = (text.encode("utf-8") for text in texts)
     return wide if start == 0 else _skip(wide, start)
 

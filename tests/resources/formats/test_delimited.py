@@ -84,6 +84,11 @@ def test_bytes_that_are_no_text_cost_their_line(tmp_path: Path, documents) -> No
     assert frame["reason"].to_list() == ["unreadable_text", None, None]
 
 
+def test_a_header_that_is_none_is_a_row_that_cannot_be_read(tmp_path: Path, documents) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,text\r1,a\r2,b")
+    assert documents(tmp_path, "csv")["reason"].to_list() == ["unreadable_text"]
+
+
 def test_a_missing_column_is_an_error_and_an_empty_file_none(tmp_path: Path, documents) -> None:
     (tmp_path / "a.csv").write_text("")
     assert documents(tmp_path, "csv").is_empty()
