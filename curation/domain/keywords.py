@@ -106,8 +106,8 @@ def coverage(table: pl.DataFrame, **texts: pl.Series) -> dict[str, float]:
     forms = [*kept["term"], *kept["synonyms"].explode().drop_nulls()]
     return {
         f"{name}_coverage": round(
-            float(group.str.contains_any(forms, ascii_case_insensitive=True).mean() or 0.0), 4
-        )  # type: ignore[arg-type]
+            float(group.str.contains_any(forms, ascii_case_insensitive=True).sum()) / len(group), 4
+        )
         for name, group in texts.items()
         if len(group) and forms
     }
@@ -177,7 +177,9 @@ class _Measure:
         for variant, term in synonyms.items():
             forms.setdefault(term, []).append(variant)
         enough = allowed & (in_seeds >= self._settings.min_seed_docs)
-        place_of = {tokens.vocabulary[place]: place for place in ([] if only else np.flatnonzero(enough))}
+        place_of = {
+            tokens.vocabulary[place]: place for place in ([] if only else np.flatnonzero(enough).tolist())
+        }
         known = dict(zip(tokens.vocabulary, range(size), strict=True))
         place_of |= {term: known[term] for term in wanted if term in known}
         outside_seeds = _held(tokens, ~is_seed)
@@ -203,7 +205,7 @@ class _Measure:
     def _tags(self, vocabulary: Sequence[str], in_seeds: np.ndarray) -> list[str]:
         """Parts of speech of the words of the seeds; `new` for those found, none for all others."""
         tags = [""] * len(vocabulary)
-        places = np.flatnonzero(in_seeds)
+        places = np.flatnonzero(in_seeds).tolist()
         found = words.parts_of_speech([vocabulary[place] for place in places], self._jieba)
         for place, tag in zip(places, found, strict=True):
             tags[place] = "new" if tag == "x" and vocabulary[place] in self._own else tag
@@ -262,8 +264,8 @@ class _Measure:
         holds = np.zeros(len(self._texts), dtype=bool)
         for form in forms:
             holds |= self._texts.str.contains(form, literal=True).to_numpy()
-        counts = (np.array([float((holds & group).sum())]) for group in (inside, outside))
-        ratio, error = _contrast(*counts, inside, outside)
+        held, other = (np.array([float((holds & group).sum())]) for group in (inside, outside))
+        ratio, error = _contrast(held, other, inside, outside)
         return self._row(
             term,
             forms,

@@ -32,7 +32,7 @@ def judge_seeds(docs: pl.DataFrame, dedup: DedupSettings, settings: SeedSettings
     Rows of the table `seed_corpus` but for run_id, in the order given; what was refused before keeps
     its verdict.
     """
-    kept = docs.filter(KEPT)
+    kept = docs.filter(KEPT).with_columns(duplicates.quality(pl.col("evidence")))
     signed = kept.hstack(minhash.signatures(kept["text"], dedup))
     judged = duplicates.judge_duplicates(signed, dedup).select(
         "record_id",
