@@ -204,31 +204,33 @@ def accept_apart(
     accepted bool [n]; for a refused row the accepted row that it is nearest to, int64 [n] (-1 for all
     others), and the similarity between them, float64 [n] (NaN for all others).
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     from curation import vector_kernels
 
     limit, size = float(np.float32(max_similarity)), max(size, 0)
     accepted = np.zeros(len(unit), dtype=bool)
     refused_for, similarity = np.full(len(unit), -1, dtype=np.int64), np.full(len(unit), np.nan)
     names, count = np.empty(min(size, len(order)), dtype=np.int64), 0
-    short = _short_bounds(unit, limit)
-    for start in range(0, len(order), _BLOCK):
-        if count >= size:
-            break
-        rows = order[start : start + _BLOCK]
-        nearest, who = np.full(len(rows), -np.inf, dtype=np.float32), np.full(len(rows), -1, dtype=np.int64)
-        for first in range(0, count, 2 * _BLOCK):
-            others = names[first : min(first + 2 * _BLOCK, count)]
-            vector_kernels.nearest_above(
-                short[rows] @ short[others].T, limit, _SLACK, rows, others, unit, nearest, who
-            )
-        more = vector_kernels.walk(
-            short[rows] @ short[rows].T, limit, _SLACK, rows, unit, size - count, nearest, who
-        )
-        names[count : count + more] = rows[who == -2]
-        count += more
-        refused = who >= 0
-        refused_for[rows[refused]], similarity[rows[refused]] = who[refused], nearest[refused]
-        progress.report("keeping choices apart", count, size)
+    with threadpool_limits(1, "blas"):  # many small products: threads only wait for each other
+        short = _short_bounds(unit, limit)
+        for start in range(0, len(order), _BLOCK):
+            if count >= size:
+                break
+            rows = order[start : start + _BLOCK]
+            nearest = np.full(len(rows), -np.inf, dtype=np.float32)
+            who = np.full(len(rows), -1, dtype=np.int64)
+            for first in range(0, count, 2 * _BLOCK):
+                others = names[first : min(first + 2 * _BLOCK, count)]
+                bounds = short[rows] @ short[others].T
+                vector_kernels.nearest_above(bounds, limit, _SLACK, rows, others, unit, nearest, who)
+            bounds = short[rows] @ short[rows].T
+            more = vector_kernels.walk(bounds, limit, _SLACK, rows, unit, size - count, nearest, who)
+            names[count : count + more] = rows[who == -2]
+            count += more
+            refused = who >= 0
+            refused_for[rows[refused]], similarity[rows[refused]] = who[refused], nearest[refused]
+            progress.report("keeping choices apart", count, size)
     accepted[names[:count]] = True
     return accepted, refused_for, similarity
 
