@@ -13,8 +13,8 @@ import polars as pl
 from assets import sources
 from assets.stage import Run, document_shard, stage
 from curation import lineage
-from curation.corpus import cleaning, duplicates, minhash
-from curation.settings import CleanSettings, DedupSettings
+from curation.corpus import cleaning, duplicates, minhash, semantic
+from curation.settings import CleanSettings, DedupSettings, SemanticSettings
 from curation.verdicts import judge
 from resources import crawler, readers
 
@@ -39,7 +39,7 @@ def raw_crawl(shard: str, run: Run) -> pl.DataFrame:
     return crawler.crawl(place.source, shard, folder, run.lake.scan("raw_crawl", [shard]))
 
 
-@stage("corpus", lineage.judge("raw_crawl"), shards=document_shard, settings="corpus.clean")
+@stage("corpus", lineage.judge("raw_crawl"), shards=document_shard, settings="corpus.clean", version=2)
 def clean_docs(raw_crawl: pl.LazyFrame, settings: CleanSettings) -> pl.DataFrame:
     """Text extracted and normalised, personal data masked, and judged by rules."""
     return cleaning.clean_documents(raw_crawl.collect(), settings)
@@ -50,24 +50,37 @@ def clean_docs(raw_crawl: pl.LazyFrame, settings: CleanSettings) -> pl.DataFrame
     lineage.judge("clean_docs"),
     shards=document_shard,
     settings="corpus.dedup",
+    fields=["ngram", "permutations", "bands"],
+    version=2,
     kinds=["numba", "polars"],
 )
 def signatures(clean_docs: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
     """MinHash signatures and LSH bands of every clean document."""
-    docs = clean_docs.select("record_id", "source", "shard", "content_hash", "n_chars", "text").collect()
+    columns = ["record_id", "source", "shard", "content_hash", "n_chars", "text"]
+    docs = clean_docs.select(*columns, duplicates.quality(pl.col("evidence"))).collect()
     return judge(docs.hstack(minhash.signatures(docs["text"], settings, SIGNATURE_SEED)), [])
 
 
-@stage("corpus", lineage.judge("signatures"), settings="corpus.dedup", kinds=["numba", "polars"])
-def unique_docs(signatures: pl.LazyFrame, clean_docs: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
-    """Exact and near duplicates over all shards; of each group one document is kept."""
+@stage("corpus", lineage.judge("signatures"), settings="corpus.dedup", version=2, kinds=["numba", "polars"])
+def unique_docs(
+    signatures: pl.LazyFrame, clean_docs: pl.LazyFrame, settings: DedupSettings, run: Run
+) -> pl.DataFrame:
+    """Exact and near duplicates over all shards, what was compared before taken as known; of each group
+    one document is kept."""
+    docs = signatures.drop("signature", "verdict", "reason", "evidence", "run_id").sort("record_id").collect()
     texts = clean_docs.select("record_id", "text")
-    docs = (
-        signatures.drop("verdict", "reason", "evidence", "run_id")
-        .join(texts, on="record_id")
-        .sort("record_id")
-    )
-    signed = docs.collect()
-    return signed.select("record_id", "source", "shard").join(
-        duplicates.judge_duplicates(signed, settings), on="record_id", maintain_order="left"
-    )
+    name = f"compared-{settings.ngram}-{minhash.METHOD}"
+    judged, compared = duplicates.judge_further(docs, texts, settings, run.recall(name))
+    run.remember(name, compared)
+    run.note(pairs_compared=compared.height)
+    return pl.concat([docs.select("source", "shard"), judged], how="horizontal")
+
+
+@stage("corpus", lineage.judge("doc_embeddings"), settings="corpus.semantic", kinds=["numpy"])
+def semantic_docs(
+    doc_embeddings: pl.LazyFrame, unique_docs: pl.LazyFrame, settings: SemanticSettings, run: Run
+) -> pl.DataFrame:
+    """Documents that mean the same, or are all too typical, if the profile asks for that; else all are kept."""
+    columns = ["record_id", "shard", *(["vector"] if settings.active else [])]
+    docs = doc_embeddings.select(columns).join(unique_docs.select("record_id", "source"), on="record_id")
+    return semantic.judge_meaning(docs.sort("record_id").collect(), settings, run.seed)

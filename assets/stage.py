@@ -10,6 +10,7 @@ rows; only the shard's rows where both are sharded), `settings` (its section of 
 """
 
 import inspect
+import io
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,6 +76,19 @@ class Run:
         if stamp is None:
             raise RuntimeError(f"{asset} was never made")
         return Path(str(self.lake.artefact(asset, stamp.run_id)))
+
+    def remember(self, name: str, table: pl.DataFrame) -> None:
+        """Leave a table to later runs of this stage, who may do without it."""
+        buffer = io.BytesIO()
+        table.write_parquet(buffer, compression="zstd")
+        folder = self.lake.artefact(self.asset, self.run_id)
+        self.lake.write_bytes(folder / f"{name}.parquet", buffer.getbuffer())
+
+    def recall(self, name: str) -> pl.DataFrame | None:
+        """The table of that name that this stage remembered when it was last made, if there is one."""
+        stamp = self.lake.stamp(self.asset)
+        file = self.lake.artefact(self.asset, stamp.run_id) / f"{name}.parquet" if stamp else None
+        return pl.read_parquet(io.BytesIO(file.read_bytes())) if file and file.exists() else None
 
     def export(self, name: str, lines: Iterable[str]) -> str:
         """Write a file for others below `exports/` in the lake, and return its path there."""

@@ -277,10 +277,24 @@ def symbol_share(expr: pl.Expr) -> pl.Expr:
 # -- language -----------------------------------------------------------------------------------
 
 _ENGLISH = r"(?i)(?-u:\b)(?:the|of|and|to|is|that|for|it|with|was|are|be|this|you|by|or|from|at|have|not|has|we|they|your|can|will|which|his|her|if|there)(?-u:\b)"
-_NOT_ENGLISH = (
-    r"(?i)(?-u:\b)(?:der|das|und|ist|nicht|ein|eine|mit|den|von|auf|zu|le|la|les|des|et|est|une|un|du|dans|pour|que|qui|el|los|las|una|por|con|para|del|"
-    r"il|di|che|non|sono|della|o|os|um|uma|de|het|een|van|niet|yang|dan|untuk|dengan|ini|itu|och|att|det|som|en|av|og|nie|jest|na|se|bir|ve|bu|ang|ng|mga)(?-u:\b)"
-)
+#: Words that are enough to tell a language by, and the probability that it is not English.
+_ENOUGH_WORDS, _SURE = 5, 0.9
+#: Characters that the identifier is shown of a text.
+_HEAD = 1_000
+
+
+@cache
+def _identifier() -> Any:
+    """The n-gram identifier of py3langid (Lui and Baldwin 2012), with probabilities."""
+    from py3langid import langid
+
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+
+
+def _is_foreign(text: str) -> bool:
+    """Whether a text in Latin letters is in another language than English, beyond doubt."""
+    found, probability = _identifier().classify(text[:_HEAD])
+    return found not in ("en", "pcm", "zh", "ja", "ko") and float(probability) >= _SURE
 
 
 def _languages(texts: pl.Series) -> pl.Series:
@@ -301,9 +315,13 @@ def _languages(texts: pl.Series) -> pl.Series:
     if western.any():
         column = texts.filter(pl.Series(western))
         english = column.str.count_matches(_ENGLISH).to_numpy().astype(np.float64)
-        others = column.str.count_matches(_NOT_ENGLISH).to_numpy().astype(np.float64)
+        words = column.str.count_matches(r"(?-u:\b)[A-Za-z\u{C0}-\u{24F}]{2,}").to_numpy().astype(np.float64)
         accents = counts[western, k.ACCENTED] / np.maximum(latin[western], 1)
-        foreign_latin = (accents > 0.03) | ((others >= 3) & (others > english))
+        # every fifth word of English is one of these; others are asked about only where that is not so
+        doubtful = (words >= _ENOUGH_WORDS) & (english < 0.15 * words)
+        foreign_latin = accents > 0.03
+        for place in np.flatnonzero(doubtful & ~foreign_latin):
+            foreign_latin[place] = _is_foreign(column[int(place)])
         result[np.flatnonzero(western)[foreign_latin]] = "other"
     return pl.Series("language", result.tolist(), dtype=pl.String)
 
@@ -312,7 +330,8 @@ def language(expr: pl.Expr) -> pl.Expr:
     """zh, en, mixed (Chinese with much Latin text) or other.
 
     By script, where a Han character weighs as much as five Latin letters; kana, Hangul, Cyrillic and
-    so on are other. Latin text is other where its accents or its function words are not English.
+    so on are other. Latin text is other where its accents are not English, or where it has few of the
+    commonest English words and py3langid is sure of another language.
     Text without any letter is other.
     """
     return _expression(_languages, expr, pl.String)
@@ -486,6 +505,11 @@ _VARIANT_WORDS = {
 
 
 _HAN, _KANA = 2, 8  # classes of characters, see `text_kernels`
+
+
+def traditional_characters() -> dict[str, str]:
+    """The simplified form of each traditional character, whatever the word it stands in (OpenCC)."""
+    return _dictionary("TSCharacters.txt")
 
 
 @cache

@@ -2,16 +2,19 @@
 
 Belongs here: candidate pairs from LSH bands, their verification, and the choice of representatives,
 for documents as for SFT samples.
-Does not belong here: shingles and signatures (`minhash`), or what counts as the same text (`records`).
+Does not belong here: shingles and signatures (`minhash`), duplicates by meaning (`semantic`), or what
+counts as the same text (`records`).
 
 A record is dropped only for a record that is kept and that it is really similar to: the exact Jaccard
 similarity of the two is at least the threshold. Chains (a like b, b like c, a unlike c) therefore do
 not drift, as they do where all of a connected component goes but one.
+
+The similarity of two texts depends on nothing but the two texts. So what was once compared need not be
+compared again: a run that is given the pairs of an earlier one reads only texts that are new, or that
+new texts may resemble, and comes to the same result as one that is given nothing.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -21,113 +24,148 @@ from curation.corpus import minhash
 from curation.settings import DedupSettings
 from curation.verdicts import Rule, judge
 
-#: In a band, records of a bucket up to this size are all compared with each other; in a larger bucket
-#: each is compared with so many that come first, and with the one before it.
-_ALL_PAIRS, _LEADERS = 24, 8
 #: Pairs are verified in blocks that hold at most about so many characters.
-_BLOCK_CHARS = 32 << 20
+_BLOCK_CHARS = 16 << 20
+#: Pairs of several bands are collected up to so many before equal ones are thrown out.
+_MANY_PAIRS = 4 << 20
 _ROUNDS = 5
+#: Scores of faults, 0-1, that cleaning notes in the evidence of a document.
+_FAULTS = ("garble", "repetition", "spam", "markup")
+#: Pairs that were compared: keys of the two texts (the smaller first, see `_text_keys`).
+COMPARED = {"a": pl.UInt64, "b": pl.UInt64, "similarity": pl.Float64}
 
 
-def _bucket_pairs(order: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs of places (n, 2) within buckets that lie end to end in `order`."""
-    begins = np.cumsum(sizes) - sizes
-    for size in np.unique(sizes[(sizes > 1) & (sizes <= _ALL_PAIRS)]).tolist():
-        members = order[begins[sizes == size][:, None] + np.arange(size)]
-        first, second = np.triu_indices(size, 1)
-        yield np.stack([members[:, first].ravel(), members[:, second].ravel()], axis=1)
-    for begin, size in zip(begins[sizes > _ALL_PAIRS], sizes[sizes > _ALL_PAIRS], strict=True):
-        members = np.sort(order[begin : begin + size])
-        for leader in range(_LEADERS):
-            rest = members[leader + 1 :]
-            yield np.stack([np.full(len(rest), members[leader]), rest], axis=1)
-        yield np.stack([members[_LEADERS:-1], members[_LEADERS + 1 :]], axis=1)
+def quality(evidence: pl.Expr) -> pl.Expr:
+    """How free of faults a document is, Float64 0-1: one less the worst score that cleaning noted.
 
-
-def _candidates(bands: np.ndarray, sizes: np.ndarray, threshold: float) -> np.ndarray:
-    """Distinct pairs of places (n, 2), the first the smaller, that share a bucket of any band.
-
-    `sizes` are the numbers of shingles: sets whose sizes differ too much cannot reach the threshold.
+    In tenths, so that between texts which are about equally clean the next preference decides.
     """
-    rows = len(bands)
-    keys = np.zeros(0, dtype=np.int64)
+    scores = [evidence.str.json_path_match(f"$.{name}").cast(pl.Float64) for name in _FAULTS]
+    return (1 - pl.max_horizontal(scores)).fill_null(1.0).round(1).alias("quality")
+
+
+# -- candidates -----------------------------------------------------------------------------------
+
+
+def _candidates(rows: pl.DataFrame, threshold: float) -> np.ndarray:
+    """Distinct pairs of places (n, 2) that share a bucket of any band, each and all in order.
+
+    Band by band: one sort of the band's hashes brings equal ones together.
+    """
+    from curation.corpus import minhash_kernels
+
+    bands = _matrix(rows["bands"])
+    sizes = rows["n_shingles"].to_numpy().astype(np.int64)
+    places = np.arange(len(bands), dtype=np.uint64)
+    pairs, waiting = np.zeros(0, dtype=np.int64), list[np.ndarray]()
     for band in progress.track(range(bands.shape[1]), "duplicate candidates"):
-        order = np.argsort(bands[:, band], kind="stable")
-        ends = np.flatnonzero(np.diff(bands[order, band])) + 1
-        bucket_sizes = np.diff(np.concatenate([[0], ends, [rows]]))
-        found = [keys]
-        for pairs in _bucket_pairs(order, bucket_sizes):
-            counts = sizes[pairs]
-            fits = counts.min(axis=1) >= threshold * counts.max(axis=1)
-            low, high = pairs[fits].min(axis=1), pairs[fits].max(axis=1)
-            found.append(low.astype(np.int64) * rows + high)
-        keys = _distinct(np.concatenate(found))
-    return np.stack([keys // rows, keys % rows], axis=1) if rows else np.zeros((0, 2), np.int64)
+        keys = np.sort(bands[:, band].astype(np.uint64) << np.uint64(32) | places)
+        waiting.append(minhash_kernels.bucket_pairs(keys, sizes, threshold))
+        if sum(map(len, waiting)) > max(_MANY_PAIRS, len(pairs)):
+            pairs, waiting = _distinct(np.concatenate([pairs, *waiting])), []
+    pairs = _distinct(np.concatenate([pairs, *waiting]))
+    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
-    """The keys in order, each once; faster than `np.unique`, since most of them are in order already."""
-    keys = np.sort(keys, kind="stable")
+    """The keys in order, each once."""
+    keys.sort()
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
-
-
-def _likely(signatures: np.ndarray, pairs: np.ndarray, threshold: float) -> np.ndarray:
-    """Pairs whose estimated similarity is not four standard errors below the threshold."""
-    width = signatures.shape[1]
-    floor = threshold - 4 * np.sqrt(max(threshold * (1 - threshold), 0.01) / width)
-    kept = [pairs[:0]]
-    for begin in range(0, len(pairs), 1 << 18):
-        block = pairs[begin : begin + (1 << 18)]
-        estimate = (signatures[block[:, 0]] == signatures[block[:, 1]]).mean(axis=1)
-        kept.append(block[estimate >= floor])
-    return np.concatenate(kept)
-
-
-class _Verifier:
-    """Exact similarity of pairs of places in `texts`; knows which shingles are common among them."""
-
-    def __init__(self, texts: pl.Series, candidates: np.ndarray, settings: DedupSettings) -> None:
-        self._texts, self._settings = texts, settings
-        self._lengths = texts.str.len_chars().to_numpy().astype(np.int64)
-        # where all texts are alike they are candidates: counting those is enough
-        some = texts.gather(np.unique(candidates)) if settings.template_records else texts.head(0)
-        self._counts = minhash.shingle_counts(some, settings.ngram)
-
-    def similar(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The pairs whose similarity reaches the threshold, and that similarity."""
-        work = np.cumsum(self._lengths[pairs].sum(axis=1)) if len(pairs) else np.zeros(0, np.int64)
-        blocks = np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(work // _BLOCK_CHARS)) + 1)
-        similarities = [
-            minhash.jaccard(
-                self._texts,
-                pairs[block, 0],
-                pairs[block, 1],
-                self._settings.ngram,
-                counts=self._counts,
-                common=self._settings.template_records,
-            )
-            for block in progress.track(blocks, "duplicate verification")
-        ]
-        similarity = np.concatenate(similarities)
-        similar = similarity >= self._settings.threshold
-        return pairs[similar], similarity[similar]
 
 
 def _matrix(lists: pl.Series) -> np.ndarray:
     """A Series of lists of equal length as a matrix."""
-    return lists.explode().to_numpy().reshape(len(lists), -1) if len(lists) else np.zeros((0, 1), np.uint64)
+    return lists.explode().to_numpy().reshape(len(lists), -1) if len(lists) else np.zeros((0, 1), np.uint32)
 
 
-def near_duplicate_pairs(
-    signatures: pl.DataFrame, texts: pl.DataFrame, settings: DedupSettings
-) -> pl.DataFrame:
+# -- verification ---------------------------------------------------------------------------------
+
+
+def _text_keys(content_hashes: pl.Series) -> pl.Series:
+    """The first 64 bits of content hashes (UInt64): a pair of two of them is as good as 128 bits."""
+    return content_hashes.str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
+
+
+class _Verifier:
+    """Exact similarity of pairs of rows: looked up where it is known, else computed from the texts.
+
+    With templates a similarity depends on all texts, so that nothing can be known beforehand.
+    """
+
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        texts: pl.LazyFrame,
+        candidates: np.ndarray,
+        settings: DedupSettings,
+        known: pl.DataFrame | None,
+    ) -> None:
+        self._ids, self._keys = rows["record_id"], _text_keys(rows["content_hash"])
+        self._sizes = rows["n_shingles"].to_numpy().astype(np.int64)
+        self._texts, self._settings = texts, settings
+        self._known = None if settings.template_records else known
+        self._counts: np.ndarray | None = None
+        self._compared = [pl.DataFrame(schema=COMPARED)]
+        if settings.template_records:
+            # where all texts are alike they are candidates: counting those is enough
+            self._counts = minhash.shingle_counts(self._read(np.unique(candidates)), settings.ngram)
+
+    @property
+    def compared(self) -> pl.DataFrame:
+        """All pairs that were asked for, fit to be `known` to a later run."""
+        return pl.concat(self._compared[:1] if self._settings.template_records else self._compared)
+
+    def similarity(self, pairs: np.ndarray) -> np.ndarray:
+        """Similarity (float64) of pairs of places (n, 2)."""
+        a, b = self._keys.gather(pairs[:, 0]), self._keys.gather(pairs[:, 1])
+        keys = pl.DataFrame({"one": a, "other": b}).select(
+            a=pl.min_horizontal("one", "other"), b=pl.max_horizontal("one", "other")
+        )
+        similarity = np.full(len(pairs), np.nan)
+        if self._known is not None:
+            found = keys.join(self._known, on=["a", "b"], how="left", maintain_order="left")
+            similarity = found["similarity"].fill_null(float("nan")).to_numpy(writable=True)
+        unknown = np.flatnonzero(np.isnan(similarity))
+        similarity[unknown] = self._compute(pairs[unknown])
+        self._compared.append(keys.with_columns(similarity=similarity))
+        return similarity
+
+    def _compute(self, pairs: np.ndarray) -> np.ndarray:
+        needed, inverse = np.unique(pairs, return_inverse=True)
+        texts, places = self._read(needed), inverse.reshape(-1, 2)
+        lengths = texts.str.len_chars().to_numpy().astype(np.int64)
+        work = np.cumsum(lengths[places].sum(axis=1))
+        blocks = np.split(np.arange(len(places)), np.flatnonzero(np.diff(work // _BLOCK_CHARS)) + 1)
+        return np.concatenate(
+            [
+                minhash.jaccard(
+                    texts,
+                    places[block, 0],
+                    places[block, 1],
+                    self._settings.ngram,
+                    sizes=self._sizes[needed],
+                    counts=self._counts,
+                    common=self._settings.template_records,
+                )
+                for block in progress.track(blocks, "duplicate verification")
+            ]
+        )
+
+    def _read(self, places: np.ndarray) -> pl.Series:
+        """The texts of these rows."""
+        wanted = pl.DataFrame({"record_id": self._ids.gather(places)})
+        found = self._texts.join(wanted.lazy(), on="record_id", how="semi").collect(engine="streaming")
+        return wanted.join(found, on="record_id", how="left", maintain_order="left")["text"]
+
+
+def near_duplicate_pairs(docs: pl.DataFrame, texts: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
     """Pairs of records whose texts are nearly the same.
 
     Parameters
     ----------
-    signatures
-        `record_id`, `signature`, `bands`, `n_shingles`. Where very many records share a bucket, each is
-        compared with the first few of this order only.
+    docs
+        `record_id`, `content_hash`, `bands`, `n_shingles`. Where very many records share a bucket, each
+        is compared with the first few of this order only.
     texts
         `record_id`, `text` of at least these records.
 
@@ -136,85 +174,120 @@ def near_duplicate_pairs(
     Frame with `a`, `b` (record ids, a before b in the order given) and `similarity`, the exact Jaccard
     similarity of their shingle sets (see `minhash.jaccard`), at least the threshold; sorted by that order.
     """
-    ids = signatures["record_id"]
-    joined = signatures.select("record_id").join(texts, on="record_id", how="left", maintain_order="left")
-    candidates = _likely_pairs(signatures, settings)
-    pairs, similarity = _Verifier(joined["text"], candidates, settings).similar(candidates)
-    return pl.DataFrame(
-        {"a": ids.gather(pairs[:, 0]), "b": ids.gather(pairs[:, 1]), "similarity": similarity}
-    )
+    pairs = _candidates(docs, settings.threshold)
+    similarity = _Verifier(docs, texts, pairs, settings, None).similarity(pairs)
+    ids = docs["record_id"]
+    found = {"a": ids.gather(pairs[:, 0]), "b": ids.gather(pairs[:, 1]), "similarity": similarity}
+    return pl.DataFrame(found).filter(pl.col("similarity") >= settings.threshold)
 
 
-def _likely_pairs(rows: pl.DataFrame, settings: DedupSettings) -> np.ndarray:
-    """Candidate pairs of places whose signatures do not speak against them."""
-    sizes = rows["n_shingles"].to_numpy().astype(np.int64)
-    pairs = _candidates(_matrix(rows["bands"]), sizes, settings.threshold)
-    return _likely(_matrix(rows["signature"]), pairs, settings.threshold)
+# -- representatives ------------------------------------------------------------------------------
+
+
+def _preference(settings: DedupSettings) -> tuple[list[pl.Expr], list[bool]]:
+    """Keys by which records are sorted, best first, and which of them descend."""
+    order = {name: place for place, name in enumerate(settings.sources)}
+    keys = {
+        "source": pl.col("source").replace_strict(order, default=len(order), return_dtype=pl.UInt32),
+        "quality": pl.col("quality"),
+        "length": pl.col("n_chars"),
+    }
+    # where no source is named, none is better than another
+    chosen = [name for name in settings.prefer if name != "source" or settings.sources]
+    return [*(keys[name] for name in chosen), pl.col("record_id")], [
+        *(name != "source" for name in chosen),
+        False,
+    ]
 
 
 def _leaders(rows: int, pairs: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     """Representative of each row, greedily in order of preference."""
-    from curation import text_kernels
+    from curation.corpus import minhash_kernels
 
     order = np.lexsort((pairs[:, 0], pairs[:, 1]))
-    leader: np.ndarray = text_kernels.leaders(rows, pairs[order, 0], pairs[order, 1], similarity[order])
+    leader: np.ndarray = minhash_kernels.leaders(rows, pairs[order, 0], pairs[order, 1], similarity[order])
     return leader
 
 
-def _representatives(rows: int, candidates: np.ndarray, verifier: _Verifier) -> tuple[np.ndarray, np.ndarray]:
+def _packed(pairs: np.ndarray) -> np.ndarray:
+    return pairs[:, 0] << 32 | pairs[:, 1]
+
+
+def _representatives(
+    rows: int, candidates: np.ndarray, verifier: _Verifier, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
     """For each row the row that it is dropped for (itself if kept), and how alike they are.
 
     Rows are in order of preference. A kept row one of whose partners was dropped is compared with the
     representative of that partner too, for it may have met that partner only in a large bucket.
     """
-    pairs, similarity = verifier.similar(candidates)
-    leader = _leaders(rows, pairs, similarity)
+    pairs, similarity, tried = candidates[:0], np.zeros(0), _packed(candidates[:0])
+    further, leader = candidates, np.arange(rows)
     for _ in range(_ROUNDS):
+        found = verifier.similarity(further)
+        tried = np.concatenate([tried, _packed(further)])
+        alike = found >= threshold
+        if not alike.any():
+            break
+        pairs, similarity = (
+            np.concatenate([pairs, further[alike]]),
+            np.concatenate([similarity, found[alike]]),
+        )
+        leader = _leaders(rows, pairs, similarity)
         both = np.concatenate([pairs, pairs[:, ::-1]])
         both = both[(leader[both[:, 0]] == both[:, 0]) & (leader[both[:, 1]] != both[:, 1])]
-        further = np.stack([both[:, 0], leader[both[:, 1]]], axis=1)
-        further = np.sort(further[further[:, 0] != further[:, 1]], axis=1)
-        keys = np.setdiff1d(further[:, 0] * rows + further[:, 1], pairs[:, 0] * rows + pairs[:, 1])
-        more, more_similarity = verifier.similar(np.stack([keys // rows, keys % rows], axis=1))
-        if not len(more):
-            break
-        pairs, similarity = np.concatenate([pairs, more]), np.concatenate([similarity, more_similarity])
-        leader = _leaders(rows, pairs, similarity)
-    alike = np.ones(rows)
+        met = np.stack([both[:, 0], leader[both[:, 1]]], axis=1)
+        keys = np.setdiff1d(_packed(np.sort(met[met[:, 0] != met[:, 1]], axis=1)), tried)
+        further = np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1)
+    best = np.ones(rows)
     chosen = leader[pairs[:, 1]] == pairs[:, 0]
-    alike[pairs[chosen, 1]] = similarity[chosen]
-    return leader, alike
+    best[pairs[chosen, 1]] = similarity[chosen]
+    return leader, best
 
 
-def judge_duplicates(
-    docs: pl.DataFrame, settings: DedupSettings, *, prefer: Sequence[str] = ("n_chars",)
-) -> pl.DataFrame:
+def judge_duplicates(docs: pl.DataFrame, settings: DedupSettings) -> pl.DataFrame:
     """Judge records for exact and near duplicates.
 
     Exact: the same `content_hash`. Near: Jaccard similarity of the shingle sets of at least the
-    threshold. The representative that is kept comes first by the columns `prefer` (largest first),
-    then by `record_id`; greedily in that order, each record is dropped for the most similar record
-    that is kept already. Copies of a text that is itself dropped are near duplicates of its
-    representative.
+    threshold. The representative that is kept comes first by the settings' preference, then by
+    `record_id`; greedily in that order, each record is dropped for the most similar record that is kept
+    already. Copies of a text that is itself dropped are near duplicates of its representative.
 
     Parameters
     ----------
     docs
-        `record_id`, `content_hash`, `text`, `signature`, `bands`, `n_shingles`, and the columns in
-        `prefer`.
+        `record_id`, `content_hash`, `text`, `bands`, `n_shingles`, and what the preference needs:
+        `n_chars`, `quality`, `source`.
 
     Returns
     -------
     One row a record, in the order given: `record_id`, `duplicate_of`, `similarity`, `verdict`,
     `reason`, `evidence` (for kept records, how many were dropped for them).
     """
-    ranked = docs.with_row_index("place").sort(
-        [*prefer, "record_id"], descending=[True] * len(prefer) + [False], nulls_last=True
+    return judge_further(docs, docs.lazy().select("record_id", "text"), settings)[0]
+
+
+def judge_further(
+    docs: pl.DataFrame, texts: pl.LazyFrame, settings: DedupSettings, known: pl.DataFrame | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`judge_duplicates` where an earlier run, on some of the records, compared many pairs already.
+
+    `docs` as there, but without texts; `texts` (`record_id`, `text`) is read only for records that
+    must be compared. `known` are the pairs that were compared with the same `ngram` and
+    `minhash.METHOD` (columns `COMPARED`), whatever records there were then. Returns the judged rows,
+    which do not depend on `known`, and the pairs to hand on.
+    """
+    keys, descending = _preference(settings)
+    order = docs.with_row_index("place").select(
+        "place", *(key.alias(f"key_{number}") for number, key in enumerate(keys))
     )
+    places = order.sort(order.columns[1:], descending=descending, nulls_last=True)["place"]
+    ranked = docs.select("record_id", "content_hash").with_columns(place=pl.int_range(pl.len()))[places]
     unique = ranked.unique("content_hash", keep="first", maintain_order=True)
-    candidates = _likely_pairs(unique, settings)
-    verifier = _Verifier(unique["text"], candidates, settings)
-    leader, alike = _representatives(unique.height, candidates, verifier)
+    rows = docs.select("record_id", "content_hash", "bands", "n_shingles")[unique["place"]]
+    candidates = _candidates(rows, settings.threshold)
+    verifier = _Verifier(rows, texts, candidates, settings, known)
+    leader, alike = _representatives(rows.height, candidates, verifier, settings.threshold)
     chosen = unique.select(
         "content_hash",
         first=pl.col("record_id"),
@@ -245,4 +318,5 @@ def judge_duplicates(
         ),
     ]
     judged = judge(frame, rules, match=pl.col("match"), duplicates=pl.when(is_kept).then("duplicates"))
-    return judged.select("record_id", "duplicate_of", "similarity", "verdict", "reason", "evidence")
+    columns = ["record_id", "duplicate_of", "similarity", "verdict", "reason", "evidence"]
+    return judged.select(columns), verifier.compared

@@ -4,7 +4,7 @@ Belongs here: shingles of characters, their signatures, and the exact Jaccard si
 Does not belong here: which records are duplicates (`duplicates`).
 
 Broder, On the resemblance and containment of documents (1997). The shingles are character n-grams of
-the canonical form (`records.canonical`: letters and digits only), for Chinese has no spaces between
+the canonical form (`canonical`: letters and digits only, simplified), for Chinese has no spaces between
 words; the signatures are those of `datasketch.MinHash` with the same seed and `shingle_hash`.
 """
 
@@ -17,18 +17,37 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from curation import progress
+from curation import progress, records
 from curation.settings import DedupSettings
-from curation.text import blocks, code_points
+from curation.text import blocks, code_points, traditional_characters
 
+#: Raised when the canonical form or the shingles of a text change: similarities that were found before
+#: do not hold then.
+METHOD = 2
 _MASK = (1 << 64) - 1
 #: Texts with a smaller share of uncommon shingles are compared whole.
 _UNCOMMON_SHARE = 0.15
+#: Texts are hashed in blocks of so many bytes, which bounds the memory.
+_BLOCK_BYTES = 16 << 20
+
+
+@cache
+def _simplified() -> dict[int, str]:
+    """Simplified characters by the code points of traditional ones."""
+    return {ord(char): other for char, other in traditional_characters().items() if char != other}
+
+
+def canonical(text: str) -> str:
+    """The form whose n-grams are the shingles: `records.canonical`, traditional characters simplified.
+
+    Each character is simplified by itself, for both sides of a comparison alike.
+    """
+    return records.canonical(text).translate(_simplified())
 
 
 @cache
 def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How characters enter the canonical form.
+    """How characters enter the canonical form: NFKC, lower case, letters and digits, simplified.
 
     `table` (int32, by code point): the letter or digit it becomes, 0 if none, -k if it becomes the
     k-th expansion (`expansions[spans[k - 1]:spans[k]]`).
@@ -36,8 +55,12 @@ def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     table = np.zeros(sys.maxunicode + 1, dtype=np.int32)
     expansions: list[int] = []
     spans = [0]
+    simplified = _simplified()
     for code in range(0x32400):  # no letters beyond
-        folded = [ord(char) for char in unicodedata.normalize("NFKC", chr(code)).lower() if char.isalnum()]
+        if 0x3400 <= code < 0xA000 or 0xAC00 <= code < 0xD7A4 or 0x20000 <= code < 0x2F800 or code >= 0x30000:
+            table[code] = ord(simplified.get(code, chr(code))) if chr(code).isalnum() else 0
+            continue
+        folded = [ord(char) for char in records.canonical(chr(code)).translate(simplified) if char.isalnum()]
         if len(folded) == 1:
             table[code] = folded[0]
         elif folded:
@@ -47,13 +70,26 @@ def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return table, np.array(spans, dtype=np.int64), np.array(expansions, dtype=np.int32)
 
 
-def _composed(texts: pl.Series) -> pl.Series:
-    """Texts with combining marks in NFKC, which a table of single characters cannot do."""
-    texts = texts.cast(pl.String).fill_null("")
-    combining = texts.str.contains(r"[\p{M}\u{1100}-\u{11FF}]")
-    if not combining.any():
-        return texts
-    return texts.clone().scatter(combining.arg_true(), texts.filter(combining).str.normalize("NFKC"))
+@cache
+def _combining() -> np.ndarray:
+    """Which code points (bool) may join with others in NFKC, which a table of single ones cannot do."""
+    table = np.zeros(sys.maxunicode + 1, dtype=bool)
+    table[0x1100:0x1200] = True  # Hangul letters
+    table[[code for code in range(0x300, 0x32400) if unicodedata.category(chr(code))[0] == "M"]] = True
+    return table
+
+
+def _forms(texts: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Canonical forms of texts as `minhash_kernels` takes them: forms, begins, letters."""
+    from curation.corpus import minhash_kernels
+
+    codes, starts = code_points(texts)
+    combining = pl.Series(minhash_kernels.rows_with(codes, starts, _combining()))
+    if combining.any():
+        composed = texts.filter(combining).cast(pl.String).str.normalize("NFKC")
+        codes, starts = code_points(texts.clone().scatter(combining.arg_true(), composed))
+    forms, begins, letters = minhash_kernels.canonical_forms(codes, starts, *_canonical_table())
+    return forms, begins, letters
 
 
 def shingle_hash(shingle: str) -> int:
@@ -61,36 +97,31 @@ def shingle_hash(shingle: str) -> int:
 
     Fit to be the `hashfunc` of `datasketch.MinHash`.
     """
-    state = len(shingle)
+    state = 0
     for char in shingle:
-        state = ((state ^ ord(char)) * 0x9E3779B97F4A7C15) & _MASK
-        state ^= state >> 33
+        state = (state * 0x9E3779B97F4A7C15 + ord(char)) & _MASK
     for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
         state ^= state >> 33
         state = (state * factor) & _MASK
-    return (state ^ (state >> 33)) & 0xFFFFFFFF
+    return ((state ^ (state >> 33)) or 1) & 0xFFFFFFFF
 
 
 def signatures(texts: pl.Series, settings: DedupSettings, seed: int = 1) -> pl.DataFrame:
     """MinHash signatures of texts.
 
     Returns, one row a text: `n_shingles` (UInt32, distinct), `signature` (List(UInt32), one value a
-    permutation) and `bands` (List(UInt64), hash of each LSH band). Two texts become candidates with
-    probability 1 − (1 − s^rows)^bands at Jaccard similarity s. A text shorter than the n-gram is one
+    permutation) and `bands` (List(UInt32), hash of each LSH band). Two texts become candidates with
+    probability 1 − (1 − s^rows)^bands at Jaccard similarity s. A text not longer than the n-gram is one
     shingle, so that it is like itself only.
     """
-    from datasketch import MinHash
+    from curation.corpus import minhash_kernels
 
-    from curation import text_kernels
-
-    table, spans, expansions = _canonical_table()
-    factors, summands = MinHash(num_perm=settings.permutations, seed=seed, scheme="affine32").permutations
-    texts = _composed(texts)
+    factors, summands = _permutations(settings.permutations, seed)
+    texts = texts.cast(pl.String).fill_null("")
     parts, done = [_signature_frame(np.zeros(0), np.zeros((0, 1)), np.zeros((0, 1)))], 0
-    for block in blocks(texts):
-        codes, starts = code_points(block)
-        counts, signed, bands = text_kernels.minhash(
-            codes, starts, settings.ngram, table, spans, expansions, factors, summands, settings.bands
+    for block in blocks(texts, _BLOCK_BYTES):
+        counts, signed, bands = minhash_kernels.minhash(
+            *_forms(block), settings.ngram, factors, summands, settings.bands
         )
         parts.append(_signature_frame(counts, signed, bands))
         done += len(block)
@@ -98,33 +129,28 @@ def signatures(texts: pl.Series, settings: DedupSettings, seed: int = 1) -> pl.D
     return pl.concat(parts)
 
 
+def _permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors (odd) and summands (uint32) of h → a·h + b modulo 2^32: datasketch's scheme `affine32`."""
+    random = np.random.RandomState(seed)
+    factors = random.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return factors, random.randint(0, 1 << 32, count, dtype=np.uint32)
+
+
 def _signature_frame(counts: np.ndarray, signed: np.ndarray, bands: np.ndarray) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "n_shingles": pl.Series(counts, dtype=pl.UInt32),
-            "signature": _rows_as_lists(signed, pl.UInt32()),
-            "bands": _rows_as_lists(bands, pl.UInt64()),
+            "signature": _rows_as_lists(signed),
+            "bands": _rows_as_lists(bands),
         }
     )
 
 
-def _rows_as_lists(matrix: np.ndarray, inner: pl.DataType) -> pl.Series:
-    """A matrix as a Series of lists, one a row."""
-    flat = pl.Series(matrix.reshape(-1), dtype=inner)
-    return (
-        flat.reshape(matrix.shape).cast(pl.List(inner))
-        if len(matrix)
-        else pl.Series([], dtype=pl.List(inner))
-    )
-
-
-def _sets(texts: pl.Series, ngram: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shingle sets of texts: hashes end to end, where each set begins, how many it has."""
-    from curation import text_kernels
-
-    codes, starts = code_points(_composed(texts))
-    hashes, begins, counts = text_kernels.shingle_sets(codes, starts, ngram, *_canonical_table())
-    return hashes, begins, counts
+def _rows_as_lists(matrix: np.ndarray) -> pl.Series:
+    """A matrix of UInt32 as a Series of lists, one a row."""
+    dtype = pl.List(pl.UInt32)
+    flat = pl.Series(matrix.reshape(-1), dtype=pl.UInt32)
+    return flat.reshape(matrix.shape).cast(dtype) if len(matrix) else pl.Series([], dtype=dtype)
 
 
 def shingle_counts(texts: pl.Series, ngram: int) -> np.ndarray:
@@ -132,12 +158,12 @@ def shingle_counts(texts: pl.Series, ngram: int) -> np.ndarray:
 
     Two shingles may share a slot; the table is large enough that this hardly raises a count.
     """
-    from curation import text_kernels
+    from curation.corpus import minhash_kernels
 
     total = int(texts.str.len_chars().sum() or 0)
     table = np.zeros(1 << min(max((2 * total).bit_length(), 16), 26), dtype=np.uint16)
-    for block in blocks(texts):
-        text_kernels.count_shingles(*_sets(block, ngram), table)
+    for block in blocks(texts, _BLOCK_BYTES):
+        minhash_kernels.count_shingles(*_forms(block), ngram, table)
     return table
 
 
@@ -147,26 +173,32 @@ def jaccard(
     seconds: np.ndarray,
     ngram: int,
     *,
+    sizes: np.ndarray | None = None,
     counts: np.ndarray | None = None,
     common: int = 0,
 ) -> np.ndarray:
     """Exact Jaccard similarity (float64) of the shingle sets of pairs of texts.
 
-    `firsts` and `seconds` are places in `texts`; only texts that occur in a pair are read. With
-    `counts` (`shingle_counts`) and `common`, the similarity without the shingles that more than
-    `common` texts hold is taken where it is lower: a template that many texts share does not make
-    them alike. Texts of which too little is left without them are compared whole.
+    `firsts` and `seconds` are places in `texts`; only texts that occur in a pair are read. It is
+    fastest where pairs of the same first follow each other, and where the `sizes` of the sets (int64,
+    the `n_shingles` of `signatures`) are given. With `counts` (`shingle_counts`) and
+    `common`, the similarity without the shingles that more than `common` texts hold is taken where it
+    is lower: a template that many texts share does not make them alike. Texts of which too little is
+    left without them are compared whole.
     """
-    from curation import text_kernels
+    from curation.corpus import minhash_kernels
 
     if not len(firsts):
         return np.zeros(0, dtype=np.float64)
     needed, places = np.unique(np.concatenate([firsts, seconds]), return_inverse=True)
-    hashes, begins, sizes = _sets(texts.gather(needed), ngram)
-    pairs = places.reshape(2, -1)
+    forms = _forms(texts.gather(needed))
     table = np.zeros(1, dtype=np.uint16) if counts is None else counts
     limit = 0 if counts is None else common
-    similarity: np.ndarray = text_kernels.jaccard_of_pairs(
-        hashes, begins, sizes, pairs[0], pairs[1], table, limit, _UNCOMMON_SHARE
+    if sizes is None or limit:
+        held, uncommon = minhash_kernels.set_sizes(*forms, ngram, table, limit)
+    else:
+        held = uncommon = sizes[needed]
+    similarity: np.ndarray = minhash_kernels.jaccard_of_pairs(
+        *forms, ngram, held, uncommon, *places.reshape(2, -1), table, limit, _UNCOMMON_SHARE
     )
     return similarity

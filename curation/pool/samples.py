@@ -168,7 +168,7 @@ def _form_rules(settings: PoolSettings) -> list[Rule]:
 def _duplicates(frame: pl.DataFrame, settings: PoolSettings, seed: int) -> pl.DataFrame:
     """Columns record_id, duplicate_of, _similarity and _duplicate (the reason) for each of the samples."""
     rows = frame.select(
-        "record_id", "content_hash", "n_chars", text=pl.col("prompt") + "\n" + pl.col("answer")
+        "record_id", "source", "content_hash", "n_chars", text=pl.col("prompt") + "\n" + pl.col("answer")
     )
     signed = rows.hstack(minhash.signatures(rows["text"], settings.dedup, seed))
     return judge_duplicates(signed, settings.dedup).select(

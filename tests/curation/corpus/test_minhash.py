@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.corpus import minhash
-from curation.records import canonical
+from curation.corpus.minhash import canonical
 from curation.settings import DedupSettings
 
 SETTINGS = DedupSettings(ngram=4, permutations=32, bands=8, threshold=0.7)
@@ -23,8 +23,9 @@ TEXTS = [
     "！？",
     "㎏ 和 ﬁ 都会展开",
     "Cafe\u0301 noir",
+    "他後來在圖書館裏讀書。",
 ]
-text = st.text(st.sampled_from("天地玄黄宇宙洪荒 ，。ab1㎏é"), max_size=30)
+text = st.text(st.sampled_from("天地玄黄宇宙洪荒黃發髮 ，。ab1㎏é"), max_size=30)
 
 
 def shingles(value: str, n: int) -> set[str]:
@@ -83,6 +84,13 @@ def test_short_and_empty_texts_are_like_themselves_only() -> None:
     assert len(distinct) == 5  # only 好 and 好！ are the same
 
 
+def test_traditional_and_simplified_text_are_one() -> None:
+    one, other = "他後來發現頭髮變白了，就去圖書館借書。", "他后来发现头发变白了，就去图书馆借书。"
+    assert similarity(one, other, 4) == 1.0
+    frame = minhash.signatures(pl.Series([one, other]), SETTINGS)
+    assert frame["signature"][0].to_list() == frame["signature"][1].to_list()
+
+
 def test_bands_are_equal_where_their_part_of_the_signature_is() -> None:
     long = "".join(chr(0x4E00 + place) for place in range(400))
     frame = minhash.signatures(pl.Series([long, long[:380] + "甲乙丙丁" * 5]), SETTINGS)
@@ -123,6 +131,6 @@ def test_tables_have_their_types_also_when_empty() -> None:
         assert frame.schema == {
             "n_shingles": pl.UInt32,
             "signature": pl.List(pl.UInt32),
-            "bands": pl.List(pl.UInt64),
+            "bands": pl.List(pl.UInt32),
         }
     assert len(minhash.jaccard(pl.Series([], dtype=pl.String), np.array([], int), np.array([], int), 4)) == 0
