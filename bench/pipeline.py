@@ -8,6 +8,7 @@ and compiled code included.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -23,103 +24,35 @@ import yaml
 
 ROWS, ROUNDS = 50_000, 3
 #: Rows that are cleaned together: it bounds the memory.
-BATCH_ROWS = 4_000
+BATCH_ROWS = 2_000
 
 # -- input ----------------------------------------------------------------------------------------
 
-_WHO = [
-    "村民",
-    "老师",
-    "医生",
-    "记者",
-    "孩子们",
-    "工程师",
-    "游客",
-    "店主",
-    "学生",
-    "研究人员",
-    "司机",
-    "农民",
-    "护士",
-    "导演",
-    "居民",
-    "志愿者",
-    "厨师",
-    "律师",
-    "教练",
-    "管理员",
-]
-_WHEN = [
-    "今年春天",
-    "上个月",
-    "昨天下午",
-    "周末",
-    "清晨",
-    "去年冬天",
-    "雨季到来之前",
-    "放学以后",
-    "过去十年里",
-    "会议结束时",
-    "天黑以前",
-    "节日期间",
-]
-_WHERE = [
-    "在河边",
-    "在图书馆里",
-    "在山脚下的小镇",
-    "在实验室",
-    "在车站附近",
-    "在新修的公路旁",
-    "在博物馆",
-    "在老城区",
-    "在学校操场",
-    "在海边",
-    "在工厂车间",
-    "在菜市场",
-]
-_WHAT = [
-    "讨论了水资源的分配",
-    "整理出一份详细的记录",
-    "修好了坏掉的水泵",
-    "种下三百棵杨树",
-    "举办了一场小型展览",
-    "测量了土壤的湿度",
-    "学会了怎样包粽子",
-    "发现了一种少见的鸟",
-    "比较了两种教学方法",
-    "写完了调查报告",
-    "准备了第二天的材料",
-    "搬走了多年堆积的杂物",
-]
-_WHY = [
-    "因为大家都希望环境能好一些",
-    "这让许多人感到意外",
-    "不过费用比预想的要高",
-    "为的是让下一代了解传统",
-    "结果和原先的估计差不多",
-    "这个办法后来被别的地方采用",
-    "有人提出了不同的意见",
-    "经过反复试验才得到确认",
-    "他们说这只是开始",
-    "其中的道理并不复杂",
-    "数据表明情况正在好转",
-    "谁也没有想到会这样顺利",
-]
+_GLUE = "的了在是和有就也都而与及对把被让从到为这那其中并但因如果还要能会可以已经没有不过然后所以虽然"
 _TRADITIONAL = str.maketrans(
-    "师医记学这让许为发现种种减较过设时报试验双边东馆书里乡车",
-    "師醫記學這讓許為發現種種減較過設時報試驗雙邊東館書裡鄉車",
+    "国时来会学这说对发经开过长见书车门问间东", "國時來會學這說對發經開過長見書車門問間東"
 )
 
 
-def _sentence(chance: random.Random) -> str:
-    parts = [chance.choice(words) for words in (_WHEN, _WHO, _WHERE, _WHAT)]
-    number = f"，共{chance.randrange(2, 900)}人参加" if chance.random() < 0.2 else ""
-    return "".join(parts) + number + "，" + chance.choice(_WHY) + "。"
+def _words() -> tuple[list[str], list[int]]:
+    """The words of jieba's dictionary that texts of it use, and how often."""
+    import jieba
+
+    jieba.initialize()
+    counts = {word: count for word, count in jieba.dt.FREQ.items() if count >= 20 and len(word) > 1}
+    return list(counts), list(itertools.accumulate(counts.values()))
 
 
-def _document(chance: random.Random) -> str:
-    paragraphs = ["".join(_sentence(chance) for _ in range(chance.randint(2, 5))) for _ in range(chance.randint(1, 5))]  # fmt: skip
-    return "\n".join(paragraphs)
+def _sentence(chance: random.Random, words: tuple[list[str], list[int]]) -> str:
+    chosen = chance.choices(words[0], cum_weights=words[1], k=chance.randint(4, 12))
+    glued = [word + (chance.choice(_GLUE) if chance.random() < 0.5 else "") for word in chosen]
+    cut = chance.randrange(len(glued))
+    return "".join(glued[:cut]) + "，" * (cut > 0) + "".join(glued[cut:]) + chance.choice("。。。！？")
+
+
+def _document(chance: random.Random, words: tuple[list[str], list[int]]) -> str:
+    paragraphs = [[_sentence(chance, words) for _ in range(chance.randint(2, 6))] for _ in range(chance.randint(1, 6))]  # fmt: skip
+    return "\n".join("".join(sentences) for sentences in paragraphs)
 
 
 def _spoilt(text: str, earlier: str, chance: random.Random) -> str:
@@ -128,7 +61,7 @@ def _spoilt(text: str, earlier: str, chance: random.Random) -> str:
     ways = (
         (0.06, text.translate(_TRADITIONAL)),
         (0.10, earlier),
-        (0.14, earlier[: len(earlier) * 9 // 10] + _sentence(chance)),
+        (0.14, earlier[: len(earlier) * 19 // 20] + "……"),
         (0.18, text + "\n联系邮箱news@example.com，服务器8.8.4.254，详见https://www.example.com/a?id=1"),
         (0.21, text[:12]),
         (0.24, text[:40] * 8),
@@ -143,13 +76,11 @@ def _spoilt(text: str, earlier: str, chance: random.Random) -> str:
 
 def write_input(path: Path, rows: int, seed: int = 0) -> None:
     """A JSONL file of `rows` Chinese texts of mixed quality, 10 to 1,000 characters each."""
-    chance, earlier = (
-        random.Random(seed),
-        "河边的柳树发了芽，孩子们在草地上放风筝，老人坐在长椅上晒太阳，远处传来钟声。",
-    )
+    chance, words = random.Random(seed), _words()
+    earlier = "河边的柳树发了芽，孩子们在草地上放风筝，老人坐在长椅上晒太阳，远处传来钟声。"
     with path.open("w", encoding="utf-8") as file:
         for _ in range(rows):
-            text = _spoilt(_document(chance), earlier, chance)
+            text = _spoilt(_document(chance, words), earlier, chance)
             earlier = text if chance.random() < 0.1 else earlier
             file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
 
@@ -167,17 +98,25 @@ def curate(source: Path, target: Path) -> None:
     from curation.settings import CleanSettings, DedupSettings
     from curation.verdicts import KEPT
 
-    clean, dedup = CleanSettings(), DedupSettings(prefer=("length",))  # type: ignore[call-arg]
-    parts, done = [], 0
-    for batch in pl.scan_ndjson(source, schema={"text": pl.String}).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True):  # fmt: skip
-        masked = text.mask_pii(text.normalise(batch["text"])["text"])
-        ids = pl.Series([f"{row:08d}" for row in range(done, done + batch.height)], dtype=pl.String)
-        done += batch.height
-        judged = cleaning.judge_text(pl.DataFrame({"record_id": ids, "text": masked["text"]}), clean)
+    # the rules that data-juicer has under another name; the others are off
+    others = ("max_digit_share", "max_punctuation_share", "max_repeated_lines", "max_garble", "max_markup")
+    off = dict.fromkeys((*others, "max_debris", "max_spam", "max_offence", "languages"))
+    clean, dedup = CleanSettings(**off), DedupSettings(prefer=("length",))  # type: ignore[arg-type,call-arg]
+
+    def cleaned(lines: list[bytes], first: int) -> pl.DataFrame:
+        texts = pl.read_ndjson(b"".join(lines), schema={"text": pl.String})["text"]
+        ids = pl.Series([f"{row:08d}" for row in range(first, first + len(texts))], dtype=pl.String)
+        masked = text.mask_pii(text.normalise(texts)["text"])["text"]
+        judged = cleaning.judge_text(pl.DataFrame({"record_id": ids, "text": masked}), clean)
         kept = judged.filter(KEPT).select("record_id", "text", "n_chars")
-        parts.append(
-            kept.hstack([content_hashes(kept["text"])]).hstack(minhash.signatures(kept["text"], dedup))
-        )
+        signed = minhash.signatures(kept["text"], dedup).drop("signature")
+        return kept.hstack([content_hashes(kept["text"])]).hstack(signed)
+
+    parts, done = [], 0
+    with source.open("rb") as file:
+        while lines := list(itertools.islice(file, BATCH_ROWS)):
+            parts.append(cleaned(lines, done))
+            done += len(lines)
     docs = pl.concat(parts)
     unique = docs.select("text").filter(duplicates.judge_duplicates(docs, dedup)["verdict"] == "kept")
     unique.write_ndjson(target)

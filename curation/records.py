@@ -6,6 +6,7 @@ Does not belong here: judging rows (`verdicts`) or finding near duplicates (`cor
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -16,6 +17,9 @@ from blake3 import blake3
 HASH_BYTES = 16
 #: Separates the parts of an id, so that ("a", "bc") and ("ab", "c") differ.
 _PART = "\x1f"
+#: Marks of almost every Chinese text, in the form that NFKC gives them; without them it has nothing to do.
+_WIDE_MARKS = dict(zip("，！？：；（）…", (",", "!", "?", ":", ";", "(", ")", "..."), strict=True))
+_NEITHER = re.compile(r"[\W_]+")  # neither letters nor digits
 
 
 def digest(*parts: str) -> str:
@@ -38,8 +42,10 @@ def canonical(text: str) -> str:
 
     White space and punctuation do not make two texts different; full and half width do not either.
     """
+    for wide, plain in _WIDE_MARKS.items():
+        text = text.replace(wide, plain)
     folded = unicodedata.normalize("NFKC", text).lower()
-    return "".join(char for char in folded if char.isalnum()) or folded.strip()
+    return _NEITHER.sub("", folded) or folded.strip()
 
 
 def content_hash(text: str) -> str:
