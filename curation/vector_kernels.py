@@ -110,13 +110,17 @@ def _sink(similarity: Any, index: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _bound(product: Any, scale: Any, error: Any, length: Any, q: Any) -> Any:
+    """Largest inner product that an approximate one may stand for; `q` is the query's (scale, error, length)."""
+    return np.float32(product) * (q[0] * scale) + (q[2] * error + q[1] * length)
+
+
+@njit(cache=True, nogil=True)
 def _reaching(products: Any, scale: Any, error: Any, length: Any, limit: Any, q: Any) -> Any:
-    """How many products of one query may reach the limit, see `keep_best`; `q` is its (scale, error, length)."""
+    """How many products of one query may reach the limit."""
     count = np.int32(0)
     for place in range(len(products)):  # from 0 on: else the compiler does not vectorise it
-        bound = np.float32(products[place]) * (q[0] * scale[place]) + (
-            q[2] * error[place] + q[1] * length[place]
-        )
+        bound = _bound(products[place], scale[place], error[place], length[place], q)
         count += np.int32(bound >= limit)
     return count
 
@@ -157,11 +161,9 @@ def keep_best(
             if not _reaching(line[run], b_scale[run], b_error[run], b_length[run], limit, q):
                 continue
             for column in range(run.start, run.stop):
-                one = slice(column, column + 1)
                 name = names[column]
-                if name == own[row] or not _reaching(
-                    line[one], b_scale[one], b_error[one], b_length[one], limit, q
-                ):
+                bound = _bound(line[column], b_scale[column], b_error[column], b_length[column], q)
+                if not bound >= limit or name == own[row]:  # also where it is not a number
                     continue
                 exact = np.rint(dot(query, base[name]) * unit) / unit + 0.0  # no negative zero
                 if exact > best[0] or (exact == best[0] and name < who[0]):
@@ -180,6 +182,15 @@ def similarities(queries: Any, base: Any, index: Any, decimals: int) -> Any:
             if index[row, place] >= 0:
                 found[row, place] = np.rint(dot(queries[row], base[index[row, place]]) * unit) / unit + 0.0
     return found
+
+
+@njit(cache=True, nogil=True)
+def add_to_groups(points: Any, group: Any, sums: Any) -> None:
+    """Add each row to `sums[group]`, float64 [groups, d]: without error for vectors on the grid."""
+    for row in range(len(group)):
+        point, total = points[row], sums[group[row]]
+        for place in range(len(point)):
+            total[place] += point[place]
 
 
 # -- choosing ------------------------------------------------------------------------------------

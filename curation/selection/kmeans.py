@@ -12,8 +12,6 @@ from curation import progress
 from curation.selection.geometry import exact_unit
 from curation.vectors import top_k
 
-_BLOCK = 16_384
-
 
 def train(unit: np.ndarray, k: int, seed: int, rows_each: int = 256, iterations: int = 20) -> np.ndarray:
     """Centres of spherical k-means, float32 [k, d], unit rows on the grid.
@@ -52,11 +50,8 @@ def assign(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _sums(unit: np.ndarray, nearest: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the rows of each cluster, float64 [k, d] (exact), and their number, [k]."""
-    from scipy import sparse
+    from curation import vector_kernels
 
     sums = np.zeros((k, unit.shape[1]))
-    for start in range(0, len(unit), _BLOCK):
-        part = nearest[start : start + _BLOCK]
-        members = sparse.csr_matrix((np.ones(len(part)), (part, np.arange(len(part)))), shape=(k, len(part)))
-        sums += members @ unit[start : start + _BLOCK].astype(np.float64)
+    vector_kernels.add_to_groups(unit, nearest, sums)
     return sums, np.bincount(nearest, minlength=k)
