@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from curation.settings import EncoderSettings
+from curation.torch_runtime import torch_threads
 from resources.encoder import TransformerEncoder
 
 TEXTS, ROUNDS, BATCH, LONGEST = 64, 2, 16, 512
@@ -67,8 +68,10 @@ def _fixed(model: Any, tokenizer: Any, texts: pl.Series) -> np.ndarray:
 
 
 def _timed(work: Any, *arguments: Any) -> tuple[float, np.ndarray]:
+    """CPU seconds and the result; one thread in each operation, so that none are lost in waiting."""
     begun = time.process_time()
-    found = work(*arguments)
+    with torch_threads(1):
+        found = work(*arguments)
     return time.process_time() - begun, found
 
 

@@ -174,7 +174,8 @@ class CleanSettings(Section):
         0.3, description="share of the text that is HTML mark-up or page furniture"
     )
     max_debris: Share | None = Field(
-        0.1, description="share of the lines that a page left behind: lists of titles, halves of dates, counters"
+        0.1,
+        description="share of the lines that a page left behind: lists of titles, halves of dates, counters",
     )
     max_spam: Share | None = Field(0.5, description="spam score of advertising and gambling terms")
     max_offence: Share | None = Field(
@@ -331,7 +332,8 @@ class RecallSettings(Section):
         " build); an index pays from about a million documents",
     )
     index_recall: Share = Field(
-        0.95, description="share of the nearest documents that an index must find, measured on a sample of seeds"
+        0.95,
+        description="share of the nearest documents that an index must find, measured on a sample of seeds",
     )
 
 
@@ -434,7 +436,7 @@ class LanguageModelSettings(Section):
         description="processor time of two common cores that training may take, by reckoning and not by the clock, so that the result stays the same",
     )
     batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training")
-    scoring_tokens: int = Field(4_096, ge=64, description="tokens in a batch, in scoring")
+    scoring_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in scoring; a GPU wants more")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
     learning_rate: float = Field(5e-3, gt=0, le=1, description="peak learning rate")
     heldout_rows: int = Field(200, ge=0, description="samples held out for the loss curve")
@@ -485,7 +487,9 @@ class LanguageModelSettings(Section):
         if self.dropout and self.model and not (self.dropout_passes or self.pre_experience):
             raise ValueError("dropout of a loaded model needs dropout_passes")
         if self.pre_experience and not self.model:
-            raise ValueError("pre_experience needs a model (path or hub id): the trained one knows the samples")
+            raise ValueError(
+                "pre_experience needs a model (path or hub id): the trained one knows the samples"
+            )
         return self
 
 
@@ -685,7 +689,8 @@ def _absolute(place: str, base: Path) -> str:
 def _absolute_words(keywords: KeywordSettings, base: Path) -> KeywordSettings:
     """The settings with the files of words relative to the profile's file."""
     files = {
-        name: tuple(_absolute(file, base) for file in getattr(keywords, name)) for name in ("dictionaries", "stop_words")
+        name: tuple(_absolute(file, base) for file in getattr(keywords, name))
+        for name in ("dictionaries", "stop_words")
     }
     return keywords.model_copy(update=files)
 
@@ -751,7 +756,9 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
         update={
             "lake": _absolute(profile.lake, base),
             "reviews": tuple(_absolute(name, base) for name in profile.reviews),
-            "domain": profile.domain.model_copy(update={"keywords": _absolute_words(profile.domain.keywords, base)}),
+            "domain": profile.domain.model_copy(
+                update={"keywords": _absolute_words(profile.domain.keywords, base)}
+            ),
             "sources": tuple(
                 source.model_copy(update={"path": source.path and _absolute(source.path, base)})
                 for source in profile.sources
