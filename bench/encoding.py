@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from curation.settings import EncoderSettings
-from curation.torch_runtime import torch_threads
+from curation.torch_runtime import quiet, torch_threads
 from resources.encoder import TransformerEncoder
 
 TEXTS, ROUNDS, BATCH, LONGEST = 64, 2, 16, 512
@@ -80,7 +80,8 @@ def run() -> dict[str, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     texts = _texts()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, quiet():
+        _save_model(Path(place))
         _save_model(Path(place))
         encoder = TransformerEncoder(EncoderSettings(kind="transformers", model=place, pooling="mean"))  # type: ignore[call-arg]
         model, tokenizer = AutoModel.from_pretrained(place).eval(), AutoTokenizer.from_pretrained(place)
