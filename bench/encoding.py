@@ -82,7 +82,6 @@ def run() -> dict[str, Any]:
     texts = _texts()
     with tempfile.TemporaryDirectory() as place, quiet():
         _save_model(Path(place))
-        _save_model(Path(place))
         encoder = TransformerEncoder(EncoderSettings(kind="transformers", model=place, pooling="mean"))  # type: ignore[call-arg]
         model, tokenizer = AutoModel.from_pretrained(place).eval(), AutoTokenizer.from_pretrained(place)
     encoder.encode(texts[:4])
