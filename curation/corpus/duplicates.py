@@ -47,24 +47,26 @@ def quality(evidence: pl.Expr) -> pl.Expr:
 # -- candidates -----------------------------------------------------------------------------------
 
 
-def _candidates(rows: pl.DataFrame, threshold: float) -> np.ndarray:
-    """Distinct pairs of places (n, 2) that share a bucket of any band, each and all in order.
+def _candidates(
+    rows: pl.DataFrame, among: np.ndarray, threshold: float, *, to_first: bool = False
+) -> np.ndarray:
+    """Distinct pairs (n, 2) of the places `among` that share a bucket of any band, each and all in order.
 
-    Band by band: one sort of the band's hashes brings equal ones together.
+    Band by band: one sort of the band's hashes brings equal ones together. `to_first` pairs each row of
+    a bucket with the first one only.
     """
     from curation.corpus import minhash_kernels
 
     bands = _matrix(rows["bands"])
     sizes = rows["n_shingles"].to_numpy().astype(np.int64)
-    places = np.arange(len(bands), dtype=np.uint64)
+    places = among.astype(np.uint64)
     pairs, waiting = np.zeros(0, dtype=np.int64), list[np.ndarray]()
     for band in progress.track(range(bands.shape[1]), "duplicate candidates"):
-        keys = np.sort(bands[:, band].astype(np.uint64) << np.uint64(32) | places)
-        waiting.append(minhash_kernels.bucket_pairs(keys, sizes, threshold))
+        keys = np.sort(bands[among, band].astype(np.uint64) << np.uint64(32) | places)
+        waiting.append(minhash_kernels.bucket_pairs(keys, sizes, threshold, to_first))
         if sum(map(len, waiting)) > max(_MANY_PAIRS, len(pairs)):
             pairs, waiting = _distinct(np.concatenate([pairs, *waiting])), []
-    pairs = _distinct(np.concatenate([pairs, *waiting]))
-    return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
+    return _unpacked(_distinct(np.concatenate([pairs, *waiting])))
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
@@ -131,8 +133,9 @@ class _Verifier:
         return similarity
 
     def _compute(self, pairs: np.ndarray) -> np.ndarray:
-        needed, inverse = np.unique(pairs, return_inverse=True)
-        texts, places = self._read(needed), inverse.reshape(-1, 2)
+        needed = np.zeros(len(self._ids), dtype=bool)
+        needed[pairs] = True
+        texts, places = self._read(np.flatnonzero(needed)), (np.cumsum(needed) - 1)[pairs]
         lengths = texts.str.len_chars().to_numpy().astype(np.int64)
         work = np.cumsum(lengths[places].sum(axis=1))
         blocks = np.split(np.arange(len(places)), np.flatnonzero(np.diff(work // _BLOCK_CHARS)) + 1)
@@ -153,9 +156,9 @@ class _Verifier:
 
     def _read(self, places: np.ndarray) -> pl.Series:
         """The texts of these rows."""
-        wanted = pl.DataFrame({"record_id": self._ids.gather(places)})
-        found = self._texts.join(wanted.lazy(), on="record_id", how="semi").collect(engine="streaming")
-        return wanted.join(found, on="record_id", how="left", maintain_order="left")["text"]
+        wanted = pl.LazyFrame({"record_id": self._ids.gather(places)}).with_row_index("wanted")
+        found = self._texts.join(wanted, on="record_id").select("wanted", "text").collect(engine="streaming")
+        return found.sort("wanted")["text"]
 
 
 def near_duplicate_pairs(docs: pl.DataFrame, texts: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
@@ -174,7 +177,7 @@ def near_duplicate_pairs(docs: pl.DataFrame, texts: pl.LazyFrame, settings: Dedu
     Frame with `a`, `b` (record ids, a before b in the order given) and `similarity`, the exact Jaccard
     similarity of their shingle sets (see `minhash.jaccard`), at least the threshold; sorted by that order.
     """
-    pairs = _candidates(docs, settings.threshold)
+    pairs = _candidates(docs, np.arange(docs.height), settings.threshold)
     similarity = _Verifier(docs, texts, pairs, settings, None).similarity(pairs)
     ids = docs["record_id"]
     found = {"a": ids.gather(pairs[:, 0]), "b": ids.gather(pairs[:, 1]), "similarity": similarity}
@@ -213,33 +216,42 @@ def _packed(pairs: np.ndarray) -> np.ndarray:
     return pairs[:, 0] << 32 | pairs[:, 1]
 
 
+def _unpacked(keys: np.ndarray) -> np.ndarray:
+    return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1)
+
+
 def _representatives(
-    rows: int, candidates: np.ndarray, verifier: _Verifier, threshold: float
+    rows: pl.DataFrame, candidates: np.ndarray, verifier: _Verifier, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each row the row that it is dropped for (itself if kept), and how alike they are.
 
-    Rows are in order of preference. A kept row one of whose partners was dropped is compared with the
-    representative of that partner too, for it may have met that partner only in a large bucket.
+    Rows are in order of preference. First each is compared with the first of its buckets, which settles
+    nearly all; then those that are kept are compared with each other, and with the representatives of
+    those that they are like, until none of them is dropped any more.
     """
-    pairs, similarity, tried = candidates[:0], np.zeros(0), _packed(candidates[:0])
-    further, leader = candidates, np.arange(rows)
+    count = rows.height
+    pairs, similarity, tried = candidates[:0], np.zeros(0), np.zeros(0, dtype=np.int64)
+    further, leader = candidates, np.arange(count)
     for _ in range(_ROUNDS):
         found = verifier.similarity(further)
         tried = np.concatenate([tried, _packed(further)])
         alike = found >= threshold
-        if not alike.any():
-            break
         pairs, similarity = (
             np.concatenate([pairs, further[alike]]),
             np.concatenate([similarity, found[alike]]),
         )
-        leader = _leaders(rows, pairs, similarity)
+        leader = _leaders(count, pairs, similarity)
+        is_kept = leader == np.arange(count)
         both = np.concatenate([pairs, pairs[:, ::-1]])
-        both = both[(leader[both[:, 0]] == both[:, 0]) & (leader[both[:, 1]] != both[:, 1])]
+        both = both[is_kept[both[:, 0]] & ~is_kept[both[:, 1]]]
         met = np.stack([both[:, 0], leader[both[:, 1]]], axis=1)
-        keys = np.setdiff1d(_packed(np.sort(met[met[:, 0] != met[:, 1]], axis=1)), tried)
-        further = np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1)
-    best = np.ones(rows)
+        met = np.sort(met[met[:, 0] != met[:, 1]], axis=1)
+        among = _candidates(rows, np.flatnonzero(is_kept), threshold)
+        keys = _distinct(_packed(np.concatenate([met, among])))
+        further = _unpacked(keys[np.isin(keys, tried, assume_unique=True, invert=True, kind="sort")])
+        if not len(further):
+            break
+    best = np.ones(count)
     chosen = leader[pairs[:, 1]] == pairs[:, 0]
     best[pairs[chosen, 1]] = similarity[chosen]
     return leader, best
@@ -285,9 +297,9 @@ def judge_further(
     ranked = docs.select("record_id", "content_hash").with_columns(place=pl.int_range(pl.len()))[places]
     unique = ranked.unique("content_hash", keep="first", maintain_order=True)
     rows = docs.select("record_id", "content_hash", "bands", "n_shingles")[unique["place"]]
-    candidates = _candidates(rows, settings.threshold)
+    candidates = _candidates(rows, np.arange(rows.height), settings.threshold, to_first=True)
     verifier = _Verifier(rows, texts, candidates, settings, known)
-    leader, alike = _representatives(rows.height, candidates, verifier, settings.threshold)
+    leader, alike = _representatives(rows, candidates, verifier, settings.threshold)
     chosen = unique.select(
         "content_hash",
         first=pl.col("record_id"),

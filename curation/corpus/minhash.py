@@ -190,7 +190,9 @@ def jaccard(
 
     if not len(firsts):
         return np.zeros(0, dtype=np.float64)
-    needed, places = np.unique(np.concatenate([firsts, seconds]), return_inverse=True)
+    occurs = np.zeros(len(texts), dtype=bool)
+    occurs[firsts] = occurs[seconds] = True
+    needed, place = np.flatnonzero(occurs), np.cumsum(occurs) - 1
     forms = _forms(texts.gather(needed))
     table = np.zeros(1, dtype=np.uint16) if counts is None else counts
     limit = 0 if counts is None else common
@@ -199,6 +201,6 @@ def jaccard(
     else:
         held = uncommon = sizes[needed]
     similarity: np.ndarray = minhash_kernels.jaccard_of_pairs(
-        *forms, ngram, held, uncommon, *places.reshape(2, -1), table, limit, _UNCOMMON_SHARE
+        *forms, ngram, held, uncommon, place[firsts], place[seconds], table, limit, _UNCOMMON_SHARE
     )
     return similarity

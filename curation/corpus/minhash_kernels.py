@@ -267,7 +267,7 @@ def _put_pair(low: Any, high: Any, sizes: Any, threshold: float, pairs: Any, cou
 
 
 @njit(cache=True)
-def _bucket_pairs(keys: Any, sizes: Any, threshold: float, pairs: Any) -> int:
+def _bucket_pairs(keys: Any, sizes: Any, threshold: float, to_first: bool, pairs: Any) -> int:
     """Write the pairs of all buckets to `pairs`, or only count them where that is empty."""
     count, begin = 0, 0
     low32 = np.uint64(0xFFFFFFFF)
@@ -277,6 +277,9 @@ def _bucket_pairs(keys: Any, sizes: Any, threshold: float, pairs: Any) -> int:
             end += 1
         for second in range(begin + 1, end):
             high = np.int64(keys[second] & low32)
+            if to_first:
+                count = _put_pair(np.int64(keys[begin] & low32), high, sizes, threshold, pairs, count)
+                continue
             leaders = second if end - begin <= _ALL_PAIRS else min(second, begin + _LEADERS)
             for first in range(begin, leaders):
                 count = _put_pair(np.int64(keys[first] & low32), high, sizes, threshold, pairs, count)
@@ -287,16 +290,16 @@ def _bucket_pairs(keys: Any, sizes: Any, threshold: float, pairs: Any) -> int:
 
 
 @njit(cache=True)
-def bucket_pairs(keys: Any, sizes: Any, threshold: float) -> Any:
-    """Pairs of rows that share a bucket, as low · 2^32 + high (int64).
+def bucket_pairs(keys: Any, sizes: Any, threshold: float, to_first: bool) -> Any:
+    """Pairs of rows that share a bucket, as low · 2^32 + high (int64); or only each with its first.
 
     `keys` (uint64, sorted) hold the bucket in the upper and the row in the lower 32 bits; `sizes` are
     the numbers of shingles by row: sets whose sizes differ too much cannot reach the threshold.
     """
     none = np.empty(0, dtype=np.int64)
-    pairs = np.empty(_bucket_pairs(keys, sizes, threshold, none), dtype=np.int64)
+    pairs = np.empty(_bucket_pairs(keys, sizes, threshold, to_first, none), dtype=np.int64)
     if len(pairs):
-        _bucket_pairs(keys, sizes, threshold, pairs)
+        _bucket_pairs(keys, sizes, threshold, to_first, pairs)
     return pairs
 
 

@@ -222,9 +222,9 @@ def test_only_what_is_new_is_compared_and_read(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(minhash, "jaccard", spied)
     result, compared = further(frame, known)
-    assert sorted(read) == sorted([*list(old.values())[:4], han(0, 149)])
+    assert {old["03"], han(0, 149)} <= set(read) <= {*list(old.values())[:4], han(0, 149)}
     assert result.filter(pl.col("record_id") == "new")["duplicate_of"].item() == "03"
-    assert compared.height == known.height + 4
+    assert known.height < compared.height <= known.height + 4
 
 
 def test_with_templates_nothing_is_taken_as_known() -> None:
