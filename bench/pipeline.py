@@ -65,7 +65,7 @@ def _spoilt(text: str, earlier: str, chance: random.Random) -> str:
         (0.18, text + "\n联系邮箱news@example.com，服务器8.8.4.254，详见https://www.example.com/a?id=1"),
         (0.21, text[:12]),
         (0.24, text[:40] * 8),
-        (0.27, text.encode().decode("latin-1")),
+        (0.245, text.encode().decode("latin-1")),
         (0.29, loud + text[:30]),
         (0.33, "　　" + text.replace("，", "， \u200b").replace("\n", "\r\n\r\n\r\n")),
         (0.35, "".join(chr(ord(char) + 0xFEE0) if "0" <= char <= "9" else char for char in text)),
