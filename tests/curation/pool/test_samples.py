@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from curation import schemas
 from curation.pool.samples import conversation, pool_samples
 from curation.records import digest
-from curation.settings import DedupSettings, PoolSettings
+from curation.settings import SampleDedupSettings, PoolSettings
 
-SETTINGS = PoolSettings(dedup=DedupSettings(ngram=3, threshold=0.65, permutations=64, bands=16))
+SETTINGS = PoolSettings(dedup=SampleDedupSettings(ngram=3, threshold=0.65, permutations=64, bands=16))
 GOOD = (
     ("怎样泡一杯绿茶？", "水烧开后晾到八十度左右，先温杯，再放三克茶叶，沿杯壁注水，两分钟后就可以喝了。"),
     ("把“海内存知己”翻译成英文。", "A bosom friend afar brings a distant land near."),
