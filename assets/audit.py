@@ -16,8 +16,11 @@ from assets.funnel import funnel
 from assets.stage import STAGES, Run, stage
 from curation import lineage, schemas, vectors
 from curation.audit import comparison, measures, plots, queue, report
+from curation.domain.classifier import DomainClassifier
+from curation.domain.recall import host_shares
 from curation.scores import language_model as lm
 from curation.settings import AuditSettings
+from curation.verdicts import KEPT
 from resources import language_model as models
 from resources.reviews import Reviews
 
@@ -123,6 +126,7 @@ def review_queue(
     recalled_docs: pl.LazyFrame,
     clean_docs: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
+    domain_classifier: pl.LazyFrame,
     scores: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     settings: AuditSettings,
@@ -131,10 +135,15 @@ def review_queue(
 ) -> pl.DataFrame:
     """What a person should look at next: terms, documents and samples whose review would help most."""
     documents = (
-        recalled_docs.join(clean_docs.select("record_id", "text"), on="record_id")
+        recalled_docs.join(clean_docs.select("record_id", "uri", "text"), on="record_id")
         .join(doc_embeddings.select("record_id", "vector"), on="record_id")
         .sort("record_id")
         .collect()
+    )
+    model = DomainClassifier.load(run.learned("domain_classifier"))
+    is_recalled = documents.select("uri", recalled=KEPT)
+    documents = documents.with_columns(
+        host_shares(is_recalled), score=pl.Series(model.scores_of(documents), dtype=pl.Float64)
     )
     samples = (
         scores.join(sft_pool.select("record_id", "prompt", "answer"), on="record_id")
@@ -148,8 +157,8 @@ def review_queue(
         samples,
         decisions,
         settings,
-        threshold=run.profile.domain.classifier.threshold,
-        vectors=vectors.matrix(documents["vector"]),
+        model.features(documents),
+        run.seed,
     )
 
 

@@ -154,6 +154,7 @@ def nearest_docs(
     kinds=["numpy"],
 )
 def domain_classifier(
+    seed_corpus: pl.LazyFrame,
     seed_embeddings: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
     semantic_docs: pl.LazyFrame,
@@ -163,12 +164,17 @@ def domain_classifier(
     run: Run,
 ) -> pl.DataFrame:
     """A classifier of the domain, trained in rounds on the seeds, on unlabelled documents and on reviews."""
-    seeds = seed_embeddings.select("record_id", "vector").sort("record_id").collect()
+    split = seed_corpus.select("record_id", "split")
+    seeds = seed_embeddings.join(split, on="record_id").sort("record_id").collect()
     docs = _distinct(doc_embeddings, semantic_docs).sort("record_id").collect()
     reviewed = resolve(reviews.decisions("document"), raw_crawl)
-    model = classifier.train_classifier(seeds, docs, reviewed, settings, run.seed)
+    train, heldout = (seeds.filter(pl.col("split") == part) for part in ("train", "heldout"))
+    model = classifier.train_classifier(train, docs, reviewed, settings, run.seed)
     model.save(run.artefact)
     run.note(**model.measures)
+    if heldout.height:
+        found = model.predict(heldout)["probability"] >= settings.threshold
+        run.note(heldout_seeds=heldout.height, heldout_seeds_recalled=found.mean())
     return model.rows()
 
 
@@ -201,7 +207,8 @@ def recalled_docs(
     )
     model = classifier.DomainClassifier.load(run.learned("domain_classifier"))
     probability = model.predict(doc_embeddings.select("record_id", "vector").collect())
-    hits = recall.keyword_hits(texts, keyword_table.select("term").collect()["term"].to_list())
+    named = keyword_table.select(pl.concat_list("term", "synonyms").list.explode(keep_nulls=False)).collect()
+    hits = recall.keyword_hits(texts, named.to_series().to_list())
     reviewed = resolve(reviews.decisions("document"), raw_crawl)
     return recall.judge_recall(docs, probability, nearest_docs.collect(), hits, reviewed, settings)
 

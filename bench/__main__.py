@@ -6,7 +6,20 @@ import json
 import sys
 from importlib import import_module
 
-NAMES = ("dedup", "scoring", "encoding", "reading", "search", "neighbours", "kcenter", "deita", "extraction", "cleaning", "pipeline", "keywords")
+NAMES = (
+    "dedup",
+    "scoring",
+    "encoding",
+    "reading",
+    "search",
+    "neighbours",
+    "kcenter",
+    "deita",
+    "extraction",
+    "cleaning",
+    "pipeline",
+    "keywords",
+)
 
 
 def main() -> None:

@@ -134,7 +134,9 @@ class KeywordTable(Judged):
     """Terms of the domain, mined from the seeds, with a person's decisions on top."""
 
     term: pl.String = _column("the term", unique=True)
-    score: pl.Float64 = _column("rank score: geometric mean of z-score and shrunk log-odds, by part of speech", ge=0)
+    score: pl.Float64 = _column(
+        "rank score: geometric mean of z-score and shrunk log-odds, by part of speech", ge=0
+    )
     log_odds: pl.Float64 = _column("log-odds of documents of the domain against general ones that hold it")
     z_score: pl.Float64 = _column("log-odds divided by their standard error")
     tf_idf: pl.Float64 = _column("summed TF-IDF over the seeds")
@@ -147,9 +149,7 @@ class KeywordTable(Judged):
     suggested: pl.String = _column("what the score suggests", isin=["accept", "reject"])
     decided_by: pl.String = _column("reviewer who accepted, rejected, added or merged it", nullable=True)
     merged_into: pl.String = _column("the term that a person merged it into", nullable=True)
-    synonyms: pl.List = _column(
-        "terms that a person merged into it", dtype_kwargs={"inner": pl.String}
-    )
+    synonyms: pl.List = _column("terms that a person merged into it", dtype_kwargs={"inner": pl.String})
     parents: pl.List = _column(
         "record_ids of seeds that hold it (at most 10)", dtype_kwargs={"inner": pl.String}
     )

@@ -565,6 +565,9 @@ class AuditSettings(Section):
     comparison_steps: int = Field(60, ge=1, description="training steps of each")
     comparison_heldout: int = Field(100, ge=10, description="held-out samples")
     queue: int = Field(50, ge=0, description="records to ask a person about, of each kind")
+    host_share: Share = Field(
+        0.1, description="share of a host's pages that is recalled, from which its others are proposed"
+    )
 
 
 class CorpusProfile(Section):

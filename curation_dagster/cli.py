@@ -447,7 +447,9 @@ def _short(value: Any) -> str:
 
 # -- keywords -----------------------------------------------------------------------------------
 
-keywords_app = typer.Typer(help="The keyword table: look at it, hand it to a person, take the decisions in.", no_args_is_help=True)
+keywords_app = typer.Typer(
+    help="The keyword table: look at it, hand it to a person, take the decisions in.", no_args_is_help=True
+)
 app.add_typer(keywords_app, name="keywords")
 
 
@@ -463,7 +465,16 @@ def keywords_list(
     if as_json:
         _print_json(found.to_dicts())
         return
-    names = ("term", "score", "seed_docs", "general_docs", "part_of_speech", "suggested", "decision", "example")
+    names = (
+        "term",
+        "score",
+        "seed_docs",
+        "general_docs",
+        "part_of_speech",
+        "suggested",
+        "decision",
+        "example",
+    )
     table = Table(*names, title="Keywords")
     for row in found.iter_rows(named=True):
         row["example"] = (row["example"] or "").split("\n")[0]
@@ -508,7 +519,9 @@ def _keywords(world: _World) -> Any:
 
     table = world.lake.scan("keyword_table", kept=False).collect()
     if not table.height:
-        raise UserError("no keywords have been mined yet", where=world.lake.root, allowed="run `curation run` first")
+        raise UserError(
+            "no keywords have been mined yet", where=world.lake.root, allowed="run `curation run` first"
+        )
     return with_decisions(table, world.reviews.decisions("keyword")).select(COLUMNS)
 
 
@@ -528,6 +541,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Reviews that a simulated person gives, in all.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds that these reviews are given in.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="SVG file for what the reviews do.")] = None,
     train: Annotated[
         Path | None, typer.Option(help="Folder with the labelled data to train on before.")
     ] = None,
@@ -537,7 +551,7 @@ def evaluate(
     from curation.evaluation import evaluate as measure
 
     world = _World(profile, set_)
-    given = {"baselines": baselines, "reviews": reviews, "rounds": rounds, "train": train}
+    given = {"baselines": baselines, "reviews": reviews, "rounds": rounds, "plot": plot, "train": train}
     options = {name: value for name, value in given.items() if value is not None}
     with _progress(as_json):
         result = measure(task, data, world.profile, **options)

@@ -10,14 +10,11 @@ import numpy as np
 import polars as pl
 
 from curation import verdicts
+from curation.domain.questions import choose_questions
 from curation.records import digest
-from curation.selection import sampling
-from curation.selection.geometry import exact_unit
 from curation.settings import AuditSettings
 
 _SHOWN = 600
-#: Two documents in the queue are less similar than this: near ones would get the same answer.
-_APART = 0.85
 #: Scores of a sample that can speak against it, turned so that high is good.
 _GOOD = ("match", "quality")
 _BAD = ("truncation", "repetition", "garble", "markup", "language_mismatch", "ppl")
@@ -37,9 +34,8 @@ def review_queue(
     samples: pl.DataFrame,
     decisions: pl.DataFrame,
     settings: AuditSettings,
-    *,
-    threshold: float = 0.5,
-    vectors: np.ndarray | None = None,
+    features: np.ndarray,
+    seed: int,
 ) -> pl.DataFrame:
     """The records whose review would help most, at most `settings.queue` of each kind.
 
@@ -50,16 +46,16 @@ def review_queue(
     keywords
         record_id, term, score, seed_docs, general_docs, example, verdict.
     documents
-        record_id, probability, similarity, text, verdict.
+        record_id, probability, score (the classifier's logit), host_share, text, verdict.
     samples
         record_id, prompt, answer, quality and any of match, truncation, repetition, garble, markup,
         language_mismatch, ppl, verdict.
     decisions
         kind and target of what a person has decided already; these are not asked again.
-    threshold
-        Probability from which a document is recalled.
-    vectors
-        float32 [n, d], one a row of `documents`: keeps documents that are alike from being asked twice.
+    features
+        What the domain classifier sees of each document, unit rows, float64 [n, d].
+    seed
+        For the documents that are drawn at random.
 
     Returns
     -------
@@ -67,7 +63,7 @@ def review_queue(
     """
     parts = [
         _keyword_queue(_undecided(keywords, decisions, "keyword", "term"), settings.queue),
-        _document_queue(documents, decisions, vectors, threshold, settings.queue),
+        _document_queue(documents, decisions, features, settings, seed),
         _sample_queue(_undecided(samples, decisions, "sample", "record_id"), settings.queue),
     ]
     queue = pl.concat(
@@ -127,48 +123,53 @@ def _keyword_queue(keywords: pl.DataFrame, size: int) -> pl.DataFrame:
 
 
 def _document_queue(
-    documents: pl.DataFrame,
-    decisions: pl.DataFrame,
-    vectors: np.ndarray | None,
-    threshold: float,
-    size: int,
+    documents: pl.DataFrame, decisions: pl.DataFrame, features: np.ndarray, settings: AuditSettings, seed: int
 ) -> pl.DataFrame:
-    """Documents next to the classifier's threshold t (uncertainty sampling), unlike each other.
+    """Documents that teach the domain classifier most, and those that their host speaks for.
 
-    Priority: 1 - |p - t| / max(t, 1 - t). A document near to a seed that the classifier rejects gets
-    half of its similarity rank on top: there the two ways of recall disagree.
+    Priority: the doubt that an answer takes away, in documents, as a share of the largest. A fifth of the
+    queue goes to documents that are not recalled though a good share of their host's pages is (their
+    priority is that share), the most probable first.
     """
-    distance = (pl.col("probability") - threshold).abs() / max(threshold, 1 - threshold)
-    disagree = (pl.col("probability") < threshold) & pl.col("similarity").is_not_null()
-    ranked = (
-        documents.with_row_index("_row")
-        .with_columns(
-            _clash=pl.when(disagree).then(_share(pl.col("similarity")) / 2).otherwise(0.0),
-            _doubt=1 - distance,
+    order = documents["record_id"].arg_sort()
+    documents, features = documents[order], features[order.to_numpy()]
+    decided = decisions.filter(pl.col("kind") == "document")["target"].cast(pl.String)
+    is_asked = documents["record_id"].is_in(decided.implode())
+    by_host = (
+        documents.filter(
+            ~is_asked
+            & (pl.col("verdict").cast(pl.String) != "kept")
+            & (pl.col("host_share") >= settings.host_share)
         )
-        .with_columns(priority=pl.col("_doubt") + pl.col("_clash"))
-        .sort("priority", "record_id", descending=[True, False])
+        .sort("probability", "record_id", descending=[True, False])
+        .head(settings.queue // 5)
+        .with_columns(priority="host_share")
     )
-    ranked = _undecided(ranked, decisions, "document", "record_id")
-    if vectors is not None and ranked.height:
-        unit = exact_unit(vectors)
-        apart, _, _ = sampling.accept_apart(ranked["_row"].to_numpy().astype(np.int64), unit, size, _APART)
-        ranked = ranked.filter(pl.Series(apart[ranked["_row"].to_numpy()]))
-    clash = pl.format(
-        "near to a seed (similarity {}), but the classifier says {}",
-        pl.col("similarity").round(3),
-        pl.col("probability").round(3),
+    asked = (is_asked | documents["record_id"].is_in(by_host["record_id"].implode())).arg_true().to_numpy()
+    places, gains = choose_questions(
+        features, documents["score"].to_numpy(), asked, settings.queue - by_host.height, seed
     )
+    telling = documents[places].with_columns(priority=pl.Series(gains / max(gains.max(initial=0.0), 1e-12)))
     doubt = pl.format(
-        "its probability {} lies next to the limit {}", pl.col("probability").round(3), pl.lit(threshold)
+        "its probability is {}; an answer settles as much doubt as {} documents have",
+        pl.col("probability").round(3),
+        pl.Series("gain", gains).round(1),
     )
-    return ranked.head(size).select(
-        pl.concat_list("record_id").alias("parents"),
-        pl.lit("document").alias("kind"),
-        pl.col("record_id").alias("target"),
-        "priority",
-        pl.when(pl.col("_clash") > pl.col("_doubt") / 2).then(clash).otherwise(doubt).alias("why"),
-        pl.col("text").str.slice(0, _SHOWN).fill_null(""),
+    of_host = pl.format(
+        "not recalled (probability {}), but {} % of the pages of its host are",
+        pl.col("probability").round(3),
+        (pl.col("host_share") * 100).round(0).cast(pl.Int64),
+    )
+    return pl.concat(
+        part.select(
+            pl.concat_list("record_id").alias("parents"),
+            pl.lit("document").alias("kind"),
+            pl.col("record_id").alias("target"),
+            "priority",
+            why.alias("why"),
+            pl.col("text").str.slice(0, _SHOWN).fill_null(""),
+        )
+        for part, why in ((telling, doubt), (by_host, of_host))
     )
 
 

@@ -1,7 +1,8 @@
-"""The domain classifier: learned in rounds from seeds and unlabelled documents.
+"""The domain classifier: learned in rounds from seeds, unlabelled documents and reviews.
 
-Belongs here: positive-unlabelled learning on vectors, its probabilities, and its measured accuracy.
-Does not belong here: which documents are recalled in the end (`domain.recall`).
+Belongs here: positive-unlabelled learning on vectors, and its probabilities. Does not belong here: what
+a review changes around itself (`correction`), how far the probabilities can be trusted (`accuracy`), or
+which documents are recalled in the end (`domain.recall`).
 
 After DeepSeekMath (Shao et al. 2024), which trains a classifier on seeds against random pages, collects
 what it finds, and repeats. What it finds is not taken for certain here: each round gives every
@@ -13,7 +14,7 @@ et al. 2009). The share of the domain in the corpus is estimated anew in each ro
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,23 +23,26 @@ import polars as pl
 from blake3 import blake3
 
 from curation import progress, vectors
+from curation.domain.accuracy import calibrate, measure_accuracy
+from curation.domain.correction import FOLDS as REVIEW_FOLDS
+from curation.domain.correction import Correction, learn_correction, no_correction
 from curation.settings import ClassifierSettings
 from curation.verdicts import judge
 
-#: Folds of the cross-fitting: no document is scored by a model that learned from it.
-FOLDS = 2
-_L2, _ITERATIONS = 1e-3, 60
+_ITERATIONS = 60
 _GRID, _SMOOTH = 200, 4.0
 #: Probability below which an unlabelled document counts as outside the domain in the next round.
 _NEGLIGIBLE = 0.05
 #: Weight of all seeds together, as a share of the documents that were collected.
 _SEED_SHARE = 0.25
-_REVIEW_WEIGHT = 5.0
+#: Decisions that are learned from, at most.
+_MOST_REVIEWS = 2_000
 
 
 @dataclass(frozen=True)
 class DomainClassifier:
-    """A logistic model on standardised vectors, with the map from its scores to probabilities.
+    """A logistic model on standardised vectors, its correction by reviews, and the map from scores to
+    probabilities.
 
     Attributes
     ----------
@@ -46,27 +50,42 @@ class DomainClassifier:
         Of the unlabelled vectors, float64 [d].
     weights
         Float64 [folds, d + 1]; the last column is the intercept.
+    correction, reviewed
+        What the reviews change, and the ids of the reviewed documents, in the order of its anchors.
     scores, probabilities
         Points of the calibration, ascending.
     measures
-        Prior, rounds, and accuracy on held-out reviewed documents where there are any.
+        Prior, rounds, and accuracy where documents were reviewed.
     """
 
     mean: np.ndarray
     spread: np.ndarray
     weights: np.ndarray
+    correction: Correction
+    reviewed: np.ndarray
     scores: np.ndarray
     probabilities: np.ndarray
     measures: dict[str, float]
     table: pl.DataFrame = field(default_factory=pl.DataFrame)
 
+    def features(self, docs: pl.DataFrame) -> np.ndarray:
+        """What the model sees of each document, unit rows, float64 [n, d]. `docs` has vector."""
+        return _standardise(vectors.matrix(docs["vector"]).astype(np.float64), self.mean, self.spread)
+
     def scores_of(self, docs: pl.DataFrame) -> np.ndarray:
-        """Score of each document (a logit, not calibrated), by the model that did not learn from it."""
-        features = _standardise(vectors.matrix(docs["vector"]).astype(np.float64), self.mean, self.spread)
-        return _score(features, self.weights, _folds(docs["record_id"]))
+        """Score of each document (a logit, not calibrated), by a model that did not learn from it.
+
+        `docs` has record_id and vector.
+        """
+        found = [np.zeros(0)]
+        for part in docs.iter_slices(_BLOCK):
+            features = self.features(part)
+            scores = _score(features, self.weights, _folds(part["record_id"], len(self.weights)))
+            found.append(scores + self.correction.of(features, _left_out(part["record_id"], self.reviewed)))
+        return np.concatenate(found)
 
     def predict(self, docs: pl.DataFrame) -> pl.DataFrame:
-        """Probability of each document, by the model that did not learn from it: record_id, probability.
+        """Probability of each document, by a model that did not learn from it: record_id, probability.
 
         `docs` has record_id and vector.
         """
@@ -76,10 +95,13 @@ class DomainClassifier:
     def save(self, folder: Path) -> None:
         """Write `classifier.npz` and `classifier.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            name: getattr(self, name) for name in ("mean", "spread", "weights", "scores", "probabilities")
-        }
-        np.savez(folder / "classifier.npz", **arrays)
+        np.savez(
+            folder / "classifier.npz",
+            **{name: getattr(self, name) for name in _ARRAYS},
+            anchors=self.correction.anchors,
+            pull=self.correction.pull,
+            length=np.float64(self.correction.length),
+        )
         (folder / "classifier.json").write_text(json.dumps(self.measures, indent=1), encoding="utf-8")
 
     @classmethod
@@ -87,11 +109,16 @@ class DomainClassifier:
         """Read what `save` wrote; the rows that it learned from are in the table `domain_classifier`."""
         measures = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         with np.load(folder / "classifier.npz", allow_pickle=False) as arrays:
-            return cls(**{name: arrays[name] for name in arrays.files}, measures=measures)
+            correction = Correction(arrays["anchors"], arrays["pull"], float(arrays["length"]))
+            return cls(**{name: arrays[name] for name in _ARRAYS}, correction=correction, measures=measures)
 
     def rows(self) -> pl.DataFrame:
         """Rows of the table `domain_classifier` but for run_id."""
         return self.table
+
+
+_ARRAYS = ("mean", "spread", "weights", "reviewed", "scores", "probabilities")
+_BLOCK = 1 << 16
 
 
 def train_classifier(
@@ -104,69 +131,92 @@ def train_classifier(
     seeds, docs
         record_id and vector (unit, float32). Of the documents a seeded sample is taken as unlabelled.
     reviewed
-        record_id and decision (accept, reject) of documents that a person has judged; a share of them is
-        held out to measure on.
+        record_id and decision (accept, reject) of documents that a person has judged. Each of them is
+        scored by a model that did not learn from it, so that they measure the model as well.
     settings
         Rounds, samples and shares.
     """
     labels = reviewed.filter(pl.col("decision").is_in(["accept", "reject"])).select("record_id", "decision")
-    known = docs.join(labels, on="record_id").sort("record_id")
-    unlabelled = _sample(docs.join(labels, on="record_id", how="anti"), settings.unlabelled_sample, seed)
+    known = _sample(docs.join(labels, on="record_id"), _MOST_REVIEWS, seed)
+    others = docs.join(labels, on="record_id", how="anti")
+    unlabelled = _sample(others, settings.unlabelled_sample, seed)
+    roles = pl.col("decision").replace_strict(
+        {"accept": "accepted", "reject": "rejected"}, return_dtype=pl.String
+    )
     frame = pl.concat(
         [
             seeds.select("record_id", "vector", role=pl.lit("seed")),
-            known.select(
-                "record_id",
-                "vector",
-                role=pl.col("decision").replace({"accept": "accepted", "reject": "rejected"}),
-            ),
+            known.select("record_id", "vector", role=roles),
             unlabelled.select("record_id", "vector", role=pl.lit("unlabelled")),
         ]
     )
     raw = vectors.matrix(frame["vector"]).astype(np.float64)
     role = frame["role"].to_numpy()
-    free = role == "unlabelled"
+    free, judged = role == "unlabelled", np.isin(role, ["accepted", "rejected"])
     mean, spread = raw[free].mean(axis=0), raw[free].std(axis=0)
-    features, folds = _standardise(raw, mean, spread), _folds(frame["record_id"])
-    heldout = np.isin(role, ["accepted", "rejected"]) & (
-        _hash_share(frame["record_id"], "heldout") < settings.heldout_share
-    )
+    features, folds = _standardise(raw, mean, spread), _folds(frame["record_id"], settings.folds)
+    review_folds = _folds(known["record_id"], REVIEW_FOLDS)
+    left_out = _left_out(frame["record_id"], known["record_id"].to_numpy())
 
     target = np.where(np.isin(role, ["seed", "accepted"]), 1.0, 0.0)
-    weight = np.where(np.isin(role, ["accepted", "rejected"]), _REVIEW_WEIGHT, 1.0) * ~heldout
+    weight = np.ones(len(role))
     positive = target > 0
-    similarity = _seed_similarity(raw, np.flatnonzero(positive & (weight > 0)))
-    grid, curve, prior = _posterior(similarity[free], similarity, np.where(positive, weight, 0.0))
+    similarity = _seed_similarity(raw, np.flatnonzero(positive))
+    grid, curve, prior = _posterior(similarity[free], similarity, positive * weight)
     if positive.sum() < features.shape[1]:
         # too few positives to fix a linear model: the first round learns from similarity as well
         found = np.interp(similarity[free], grid, curve)
         target[free] = np.where(found < _NEGLIGIBLE, 0.0, found)
-    weights = np.zeros((FOLDS, features.shape[1] + 1))
+    weights = np.zeros((settings.folds, features.shape[1] + 1))
+    correction = no_correction(features.shape[1])
     collected, rounds, scores = np.zeros(0, dtype=int), 0, similarity
     for _ in progress.track(range(settings.rounds), "rounds of the domain classifier"):
         rounds += 1
         weights = np.stack(
-            [_fit(features, target, weight * (folds != fold), weights[fold]) for fold in range(FOLDS)]
+            [
+                _fit(features, target, weight * (folds != fold), weights[fold], settings.regularisation)
+                for fold in range(settings.folds)
+            ]
         )
-        scores = _score(features, weights, folds)
-        sure = np.where(free, target, target * weight)
-        grid, curve, prior = _posterior(scores[free], scores, sure)
+        plain = _score(features, weights, folds)
+        correction = learn_correction(features[judged], plain[judged], target[judged], review_folds)
+        scores = plain + correction.of(features, left_out)
+        grid, curve, prior = _posterior(scores[free], scores, np.where(free, target, target * weight))
         found = np.interp(scores[free], grid, curve)
         target[free] = np.where(found < _NEGLIGIBLE, 0.0, found)
         weight[role == "seed"] = max(1.0, _SEED_SHARE * target[free].sum() / max((role == "seed").sum(), 1))
         before, collected = collected, np.flatnonzero(found >= settings.threshold)
         if len(collected) and np.isin(collected, before).mean() >= settings.stop_share:
             break
-    probability = np.interp(scores, grid, curve)
+    believed = np.interp(scores, grid, curve)
+    calibration = calibrate(believed[judged], target[judged])
+    probability = calibration.recalibrate(believed)
     measures = {"rounds": float(rounds), "estimated_share": float(prior), "collected": float(len(collected))}
-    measures |= _accuracy(target[heldout], probability[heldout] >= settings.threshold)
+    if judged.any():
+        measures |= measure_accuracy(
+            calibration,
+            believed[role != "seed"],
+            np.where(judged, target, np.nan)[role != "seed"],
+            np.where(free, others.height / max(unlabelled.height, 1), 1.0)[role != "seed"],
+            (probability >= settings.threshold)[role != "seed"],
+        )
     table = frame.select("record_id", "role").with_columns(
-        split=pl.Series(np.where(heldout, "heldout", "train")),
+        fold=pl.Series(folds, dtype=pl.UInt8),
         label=pl.Series(target.clip(0, 1)),
         probability=pl.Series(probability.clip(0, 1)),
     )
     learned = judge(table, [], role=pl.col("role"), weight=pl.Series(weight), label=pl.col("label"))
-    return DomainClassifier(mean, spread, weights, grid, curve, measures, learned)
+    return DomainClassifier(
+        mean,
+        spread,
+        weights,
+        correction,
+        known["record_id"].to_numpy().astype("U32"),
+        grid,
+        calibration.recalibrate(curve),
+        measures,
+        learned,
+    )
 
 
 def _seed_similarity(points: np.ndarray, positives: np.ndarray, nearest: int = 10) -> np.ndarray:
@@ -196,8 +246,17 @@ def _hash_share(ids: pl.Series, salt: str) -> np.ndarray:
     return np.array(hashes, dtype=np.float64) / 2**32
 
 
-def _folds(ids: pl.Series) -> np.ndarray:
-    return (_hash_share(ids, "fold") * FOLDS).astype(np.int64)
+def _folds(ids: pl.Series, folds: int) -> np.ndarray:
+    """Fold of each id, int64 [n]; always the same."""
+    return (_hash_share(ids, "fold") * folds).astype(np.int64)
+
+
+def _left_out(ids: pl.Series, reviewed: Iterable[str]) -> np.ndarray:
+    """For reviewed documents their fold, else `REVIEW_FOLDS`; int64 [n]."""
+    found = np.full(len(ids), REVIEW_FOLDS, dtype=np.int64)
+    rows = ids.is_in(list(reviewed)).arg_true().to_numpy()
+    found[rows] = _folds(ids.gather(rows), REVIEW_FOLDS)
+    return found
 
 
 def _standardise(raw: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -207,7 +266,9 @@ def _standardise(raw: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.nd
     return scaled / np.where(lengths > 0, lengths, 1.0)
 
 
-def _fit(features: np.ndarray, target: np.ndarray, weight: np.ndarray, start: np.ndarray) -> np.ndarray:
+def _fit(
+    features: np.ndarray, target: np.ndarray, weight: np.ndarray, start: np.ndarray, l2: float
+) -> np.ndarray:
     """Logistic regression on soft labels, both classes of equal weight; float64 [d + 1]."""
     from scipy.optimize import minimize
     from scipy.special import expit
@@ -223,17 +284,16 @@ def _fit(features: np.ndarray, target: np.ndarray, weight: np.ndarray, start: np
         z = x @ coefficients[:-1] + coefficients[-1]
         residual = mass * (expit(z) - label)
         value = float(
-            (mass * (np.logaddexp(0, z) - label * z)).sum()
-            + 0.5 * _L2 * coefficients[:-1] @ coefficients[:-1]
+            (mass * (np.logaddexp(0, z) - label * z)).sum() + 0.5 * l2 * coefficients[:-1] @ coefficients[:-1]
         )
-        return value, np.append(x.T @ residual + _L2 * coefficients[:-1], residual.sum())
+        return value, np.append(x.T @ residual + l2 * coefficients[:-1], residual.sum())
 
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}).x)
 
 
 def _score(features: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> np.ndarray:
     scores = np.zeros(len(features))
-    for fold in range(FOLDS):
+    for fold in range(len(weights)):
         rows = folds == fold
         scores[rows] = features[rows] @ weights[fold, :-1] + weights[fold, -1]
     return scores
@@ -261,24 +321,3 @@ def _posterior(
     share = min(1.0, float(f_u[top].sum() / max(f_p[top].sum(), 1e-12)))
     ratio = np.clip(share * f_p / np.maximum(f_u, 1e-12), 0.0, 1.0)
     return middle, np.maximum.accumulate(ratio), share
-
-
-def _accuracy(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
-    """Precision and recall on held-out reviewed documents, with 95 % Wilson intervals."""
-    figures: dict[str, float] = {"heldout": float(len(truth))}
-    for name, hits, cases in (
-        ("precision", truth[said], said.sum()),
-        ("recall", said[truth == 1], (truth == 1).sum()),
-    ):
-        if cases:
-            low, high = _wilson(float(hits.sum()), float(cases))
-            figures |= {name: float(hits.sum() / cases), f"{name}_low": low, f"{name}_high": high}
-    return figures
-
-
-def _wilson(hits: float, cases: float, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a proportion."""
-    share = hits / cases
-    middle = (share + z * z / (2 * cases)) / (1 + z * z / cases)
-    half = z / (1 + z * z / cases) * math.sqrt(share * (1 - share) / cases + z * z / (4 * cases * cases))
-    return max(0.0, middle - half), min(1.0, middle + half)

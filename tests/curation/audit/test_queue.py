@@ -31,7 +31,8 @@ DOCUMENTS = pl.DataFrame(
     {
         "record_id": [_id(n) for n in range(10, 14)],
         "probability": [0.99, 0.52, 0.49, 0.01],
-        "similarity": pl.Series([None, None, None, None], dtype=pl.Float64),
+        "score": [9.0, 0.1, -0.1, -9.0],
+        "host_share": pl.Series([None, None, None, None], dtype=pl.Float64),
         "text": ["清楚在内", "两可一", "两可二", "清楚在外"],
         "verdict": ["kept", "kept", "dropped", "dropped"],
     }
@@ -48,9 +49,21 @@ SAMPLES = pl.DataFrame(
     }
 )
 
+APART = np.eye(4)
+LIKE = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1.0]])
+
+
+def queue(
+    documents: pl.DataFrame,
+    settings: AuditSettings,
+    decisions: pl.DataFrame = NO_DECISIONS,
+    features: np.ndarray = APART,
+) -> pl.DataFrame:
+    return review_queue(KEYWORDS, documents, SAMPLES, decisions, settings, features, 1)
+
 
 def test_the_doubtful_come_first() -> None:
-    rows = review_queue(KEYWORDS, DOCUMENTS, SAMPLES, NO_DECISIONS, AuditSettings(queue=2))
+    rows = queue(DOCUMENTS, AuditSettings(queue=2))
     schemas.conform("review_queue", rows.with_columns(run_id=pl.lit("0" * 32)))
     targets = {
         kind: rows.filter(pl.col("kind") == kind)["target"].to_list()
@@ -69,32 +82,36 @@ def test_decided_records_are_not_asked_again() -> None:
     decisions = pl.DataFrame(
         {"kind": ["keyword", "document", "sample"], "target": ["饮食", _id(11), _id(21)]}
     )
-    rows = review_queue(KEYWORDS, DOCUMENTS, SAMPLES, decisions, AuditSettings(queue=50))
+    rows = queue(DOCUMENTS, AuditSettings(queue=50), decisions)
     assert rows.height == 9
     assert not set(decisions["target"]) & set(rows["target"])
 
 
 def test_like_documents_are_asked_once() -> None:
-    vectors = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0.01], [0, 0, 1]], dtype=np.float32)
-    rows = review_queue(KEYWORDS, DOCUMENTS, SAMPLES, NO_DECISIONS, AuditSettings(queue=2), vectors=vectors)
+    rows = queue(DOCUMENTS, AuditSettings(queue=2), features=LIKE)
     documents = rows.filter(pl.col("kind") == "document")["target"].to_list()
     assert len(documents) == 2
     assert len({_id(11), _id(12)} & set(documents)) == 1
 
 
-def test_a_document_near_a_seed_that_is_rejected_is_a_clash() -> None:
-    documents = DOCUMENTS.with_columns(similarity=pl.Series([None, None, 0.2, 0.9], dtype=pl.Float64))
-    documents = documents.with_columns(probability=pl.Series([0.99, 0.97, 0.45, 0.2]))
-    rows = review_queue(KEYWORDS, documents, SAMPLES, NO_DECISIONS, AuditSettings(queue=4))
+def test_pages_of_a_host_that_is_in_the_domain_are_proposed() -> None:
+    documents = DOCUMENTS.with_columns(host_share=pl.Series([None, None, 0.05, 0.4]))
+    rows = queue(documents, AuditSettings(queue=5))
     why = dict(rows.select("target", "why").iter_rows())
-    assert "near to a seed (similarity 0.9), but the classifier says 0.2" in why[_id(13)]
-    assert "next to the limit 0.5" in why[_id(11)]
+    assert why[_id(13)] == "not recalled (probability 0.01), but 40 % of the pages of its host are"
+    assert "settles as much doubt as" in why[_id(12)]
 
 
 def test_the_order_of_the_input_does_not_matter() -> None:
-    rows = review_queue(KEYWORDS, DOCUMENTS, SAMPLES, NO_DECISIONS, AuditSettings())
+    rows = queue(DOCUMENTS, AuditSettings())
     other = review_queue(
-        KEYWORDS.reverse(), DOCUMENTS.reverse(), SAMPLES.reverse(), NO_DECISIONS, AuditSettings()
+        KEYWORDS.reverse(),
+        DOCUMENTS.reverse(),
+        SAMPLES.reverse(),
+        NO_DECISIONS,
+        AuditSettings(),
+        APART[::-1],
+        1,
     )
     assert rows.equals(other)
 
@@ -106,8 +123,9 @@ def test_empty_tables() -> None:
         SAMPLES.clear(),
         NO_DECISIONS,
         AuditSettings(),
-        vectors=np.zeros((0, 3)),
+        np.zeros((0, 3)),
+        1,
     )
     schemas.conform("review_queue", rows.with_columns(run_id=pl.lit("0" * 32)))
     assert rows.height == 0
-    assert review_queue(KEYWORDS, DOCUMENTS, SAMPLES, NO_DECISIONS, AuditSettings(queue=0)).height == 0
+    assert queue(DOCUMENTS, AuditSettings(queue=0)).height == 0

@@ -8,7 +8,7 @@ import pytest
 
 from curation import vectors
 from curation.domain.classifier import DomainClassifier, train_classifier
-from curation.domain.recall import judge_recall, keyword_hits, nearest_documents
+from curation.domain.recall import host_shares, judge_recall, keyword_hits, nearest_documents
 from curation.domain.reviews import apply_reviews, resolve
 from curation.settings import ClassifierSettings, RecallSettings
 from curation.verdicts import conservation
@@ -101,14 +101,35 @@ def test_reviews_are_learned_from_and_measured_on(world):
         for place in range(0, 400, 4)
     ]
     reviewed = pl.DataFrame(rows, schema=NOBODY.schema, orient="row")
-    model = train_classifier(
-        seeds, docs, reviewed, ClassifierSettings(unlabelled_sample=400, heldout_share=0.5), 1
-    )
+    model = train_classifier(seeds, docs, reviewed, ClassifierSettings(unlabelled_sample=400), 1)
     measures = model.measures
-    assert measures["heldout"] > 20
-    assert 0 <= measures["precision_low"] <= measures["precision"] <= measures["precision_high"] <= 1
-    held = model.rows().filter(pl.col("split") == "heldout")
-    assert set(held["role"]) <= {"accepted", "rejected"}
+    assert measures["reviewed"] == 100
+    inside = model.predict(docs)["probability"].to_numpy() >= 0.5
+    assert measures["precision_low"] <= truth[inside].mean() <= measures["precision_high"]
+    assert measures["recall_low"] <= inside[truth].mean() <= measures["recall_high"]
+    assert set(model.rows()["role"]) == {"seed", "accepted", "rejected", "unlabelled"}
+
+
+def test_a_model_with_reviews_comes_back_from_its_folder(world, tmp_path):
+    seeds, docs, truth = world
+    rows = [
+        (docs["record_id"][place], "accept" if truth[place] else "reject", "林", "2026", "")
+        for place in range(50, 80)
+    ]
+    reviewed = pl.DataFrame(rows, schema=NOBODY.schema, orient="row")
+    model = train_classifier(seeds, docs, reviewed, ClassifierSettings(), 1)
+    model.save(tmp_path)
+    assert DomainClassifier.load(tmp_path).predict(docs).equals(model.predict(docs))
+
+
+def test_the_pages_of_a_host_speak_for_each_other():
+    uris = (
+        [f"https://a.example/{page}" for page in range(10)]
+        + [f"https://b.example/{page}" for page in range(9)]
+        + ["text.jsonl"]
+    )
+    shares = host_shares(pl.DataFrame({"uri": uris, "recalled": [page < 3 for page in range(20)]}))
+    assert shares.to_list() == [0.3] * 10 + [None] * 10
 
 
 def test_what_is_recalled_says_through_which_channel():

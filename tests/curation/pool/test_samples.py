@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from curation import schemas
 from curation.pool.samples import conversation, pool_samples
 from curation.records import digest
-from curation.settings import SampleDedupSettings, PoolSettings
+from curation.settings import PoolSettings, SampleDedupSettings
 
 SETTINGS = PoolSettings(dedup=SampleDedupSettings(ngram=3, threshold=0.65, permutations=64, bands=16))
 GOOD = (
