@@ -148,13 +148,80 @@ def encode(codes: Any, starts: Any, lengths: Any) -> Any:
     return data, offsets
 
 
+@_alone_if_small
+@njit(cache=True, parallel=True)
+def splice(codes: Any, starts: Any, rows: Any, others: Any, other_starts: Any) -> Any:
+    """The texts with some of them (`rows`) replaced by others: new codes and starts."""
+    count = len(starts) - 1
+    other = np.full(count, -1, dtype=np.int64)
+    for index in range(len(rows)):
+        other[rows[index]] = index
+    places = np.zeros(count + 1, dtype=np.int64)
+    for row in range(count):
+        at = other[row]
+        size = starts[row + 1] - starts[row] if at < 0 else other_starts[at + 1] - other_starts[at]
+        places[row + 1] = places[row] + size
+    joined = np.empty(places[count], dtype=np.int32)
+    for row in prange(count):
+        at = other[row]
+        if at < 0:
+            joined[places[row] : places[row + 1]] = codes[starts[row] : starts[row + 1]]
+        else:
+            joined[places[row] : places[row + 1]] = others[other_starts[at] : other_starts[at + 1]]
+    return joined, places
+
+
+@_alone_if_small
+@njit(cache=True, parallel=True)
+def traits(codes: Any, starts: Any, table: Any) -> Any:
+    """The traits (bits, uint8) that any character of each text has; `table` holds those of a code point."""
+    rows = len(starts) - 1
+    found = np.zeros(rows, dtype=np.uint8)
+    for row in prange(rows):
+        seen = np.uint8(0)
+        for place in range(starts[row], starts[row + 1]):
+            seen |= table[codes[place]]
+        found[row] = seen
+    return found
+
+
+@_alone_if_small
+@njit(cache=True, parallel=True)
+def cued(codes: Any, starts: Any, symbols: Any, singles: Any, pairs: Any) -> Any:
+    """Masks (uint32) of the patterns of which each text holds a cue; the tables are those of `cues.Table`."""
+    rows = len(starts) - 1
+    masks = np.zeros(rows, dtype=np.uint32)
+    for row in prange(rows):
+        mask, before = singles[0], 1
+        for place in range(starts[row], starts[row + 1]):
+            code = codes[place]
+            symbol = symbols[code]
+            if symbol > 0:
+                mask |= singles[symbol] | pairs[before, symbol]
+            if code == _NEWLINE:
+                before = 1
+            elif before != 1 or symbol != 2:
+                before = symbol
+        masks[row] = mask
+    return masks
+
+
 # -- normal form ---------------------------------------------------------------------------------
 
 
 @njit(cache=True)
-def _tidy(codes: Any, first: int, last: int, table: Any) -> tuple[int, int, int]:
-    """One text, see `tidy`: new length, characters removed, characters replaced."""
+def _put(codes: Any, place: int, code: int) -> bool:
+    """Write one character; whether it is another than before."""
+    other = codes[place] != code
+    codes[place] = code
+    return other
+
+
+@njit(cache=True)
+def _tidy(codes: Any, first: int, last: int, table: Any) -> tuple[int, int, int, bool]:
+    """One text, see `tidy`: new length, characters removed, characters replaced, whether it is another."""
     removed = replaced = 0
+    moved = False
     out = first
     newlines, line_start = 0, first
     space, odd_indent = False, False
@@ -182,22 +249,22 @@ def _tidy(codes: Any, first: int, last: int, table: Any) -> tuple[int, int, int]
                         for back in range(line_start, place):
                             indent += codes[back] in (_SPACE, _TAB)
                     for _ in range(min(newlines, 2)):
-                        codes[out] = _NEWLINE
+                        moved |= _put(codes, out, _NEWLINE)
                         out += 1
                     if indent > 0:
                         for back in range(line_start, place):
                             if codes[back] in (_SPACE, _TAB):
-                                codes[out] = codes[back]
+                                moved |= _put(codes, out, codes[back])
                                 out += 1
                 elif space:
-                    codes[out] = _SPACE
+                    moved |= _put(codes, out, _SPACE)
                     out += 1
             replaced += new != code
-            codes[out] = new
+            moved |= _put(codes, out, new)
             out += 1
             newlines = 0
             space, odd_indent = False, False
-    return out - first, removed, replaced
+    return out - first, removed, replaced, moved or out < last
 
 
 @_alone_if_small
@@ -208,15 +275,19 @@ def tidy(codes: Any, starts: Any, table: Any) -> Any:
     `table` holds for each code point its replacement; 0 removes it, space and newline make it white
     space. Runs of spaces become one, trailing spaces and more than one blank line go; the indentation
     of a line is kept where it is made of ASCII spaces or tabs (code), else removed.
-    Returns the new lengths and, per text, how many characters were removed and how many replaced.
+    Returns the new lengths and, per text, how many characters were removed and how many replaced, and
+    whether the text is another than before.
     """
     rows = len(starts) - 1
     lengths = np.zeros(rows, dtype=np.int64)
     removed = np.zeros(rows, dtype=np.uint32)
     replaced = np.zeros(rows, dtype=np.uint32)
+    moved = np.zeros(rows, dtype=np.bool_)
     for row in prange(rows):
-        lengths[row], removed[row], replaced[row] = _tidy(codes, starts[row], starts[row + 1], table)
-    return lengths, removed, replaced
+        lengths[row], removed[row], replaced[row], moved[row] = _tidy(
+            codes, starts[row], starts[row + 1], table
+        )
+    return lengths, removed, replaced, moved
 
 
 # -- measures ------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ new texts may resemble, and comes to the same result as one that is given nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -106,11 +108,13 @@ class _Verifier:
         self._sizes = rows["n_shingles"].to_numpy().astype(np.int64)
         self._texts, self._settings = texts, settings
         self._known = None if settings.template_records else known
-        self._counts: np.ndarray | None = None
+        self._parts = [name for name in texts.collect_schema().names() if name != "record_id"]
+        self._counts: dict[str, np.ndarray] = {}
         self._compared = [pl.DataFrame(schema=COMPARED)]
         if settings.template_records:
             # where all texts are alike they are candidates: counting those is enough
-            self._counts = minhash.shingle_counts(self._read(np.unique(candidates)), settings.ngram)
+            read = self._read(np.unique(candidates))
+            self._counts = {name: minhash.shingle_counts(read[name], settings.ngram) for name in self._parts}
 
     @property
     def compared(self) -> pl.DataFrame:
@@ -136,29 +140,34 @@ class _Verifier:
         needed = np.zeros(len(self._ids), dtype=bool)
         needed[pairs] = True
         texts, places = self._read(np.flatnonzero(needed)), (np.cumsum(needed) - 1)[pairs]
+        # the sizes that are known are those of whole texts
+        sizes = self._sizes[needed] if len(self._parts) == 1 else None
+        return np.mean([self._alike(texts[name], places, sizes) for name in self._parts], axis=0)
+
+    def _alike(self, texts: pl.Series, pairs: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:
         lengths = texts.str.len_chars().to_numpy().astype(np.int64)
-        work = np.cumsum(lengths[places].sum(axis=1))
-        blocks = np.split(np.arange(len(places)), np.flatnonzero(np.diff(work // _BLOCK_CHARS)) + 1)
+        work = np.cumsum(lengths[pairs].sum(axis=1))
+        blocks = np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(work // _BLOCK_CHARS)) + 1)
         return np.concatenate(
             [
                 minhash.jaccard(
                     texts,
-                    places[block, 0],
-                    places[block, 1],
+                    pairs[block, 0],
+                    pairs[block, 1],
                     self._settings.ngram,
-                    sizes=self._sizes[needed],
-                    counts=self._counts,
+                    sizes=sizes,
+                    counts=self._counts.get(texts.name),
                     common=self._settings.template_records,
                 )
                 for block in progress.track(blocks, "duplicate verification")
             ]
         )
 
-    def _read(self, places: np.ndarray) -> pl.Series:
-        """The texts of these rows."""
+    def _read(self, places: np.ndarray) -> pl.DataFrame:
+        """The texts of these rows, a column a part."""
         wanted = pl.LazyFrame({"record_id": self._ids.gather(places)}).with_row_index("wanted")
-        found = self._texts.join(wanted, on="record_id").select("wanted", "text").collect(engine="streaming")
-        return found.sort("wanted")["text"]
+        found = self._texts.join(wanted, on="record_id").select("wanted", *self._parts)
+        return found.collect(engine="streaming").sort("wanted").drop("wanted")
 
 
 def near_duplicate_pairs(docs: pl.DataFrame, texts: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
@@ -257,7 +266,9 @@ def _representatives(
     return leader, best
 
 
-def judge_duplicates(docs: pl.DataFrame, settings: DedupSettings) -> pl.DataFrame:
+def judge_duplicates(
+    docs: pl.DataFrame, settings: DedupSettings, *, parts: Sequence[str] = ("text",)
+) -> pl.DataFrame:
     """Judge records for exact and near duplicates.
 
     Exact: the same `content_hash`. Near: Jaccard similarity of the shingle sets of at least the
@@ -268,15 +279,18 @@ def judge_duplicates(docs: pl.DataFrame, settings: DedupSettings) -> pl.DataFram
     Parameters
     ----------
     docs
-        `record_id`, `content_hash`, `text`, `bands`, `n_shingles`, and what the preference needs:
-        `n_chars`, `quality`, `source`.
+        `record_id`, `content_hash`, `bands`, `n_shingles`, what the preference needs (`n_chars`,
+        `quality`, `source`), and the texts: `parts` names their columns.
+    parts
+        The similarity of two records is the mean over these parts: a long answer does not drown the
+        question that it answers.
 
     Returns
     -------
     One row a record, in the order given: `record_id`, `duplicate_of`, `similarity`, `verdict`,
     `reason`, `evidence` (for kept records, how many were dropped for them).
     """
-    return judge_further(docs, docs.lazy().select("record_id", "text"), settings)[0]
+    return judge_further(docs.drop(parts), docs.lazy().select("record_id", *parts), settings)[0]
 
 
 def judge_further(

@@ -48,6 +48,9 @@ TASKS = {
     "defects": Task("defects:evaluate_defects", ("pool", "scores")),
     "html": Task("html:evaluate_html", ("corpus.clean",)),
     "neardup": Task("neardup:evaluate_neardup", ("pool.dedup", "sample_encoder")),
+    "preference": Task("preference:evaluate_preference"),
+    "quality": Task("quality:evaluate_quality", ("scores",)),
+    "verdicts": Task("verdicts:evaluate_verdicts", ("scores",)),
 }
 
 

@@ -27,9 +27,9 @@ def evaluate_neardup(folder: Path, profile: Profile) -> dict[str, float]:
     -------
     dict
         auc.<file> and auc.<file>.<kind> (rows of a kind that has one label only are compared with those
-        of the other label in its file), spearman.sts. Whole rows are compared as `sft_pool` judges near
-        duplicates; with `parts.` as the mean of the Jaccard similarities of their first lines (the
-        instructions) and of the rest. Short questions and sts are compared by the cosine of LSA vectors
+        of the other label in its file), spearman.sts. Rows are compared as `sft_pool` judges near
+        duplicates, by the mean of the Jaccard similarities of their parts: first lines (the
+        instructions) and the rest; with `whole.` by that of the whole rows. Short questions and sts are compared by the cosine of LSA vectors
         fitted on them; with `jaccard.` by Jaccard similarity.
 
     Raises
@@ -44,9 +44,9 @@ def evaluate_neardup(folder: Path, profile: Profile) -> dict[str, float]:
     scored = read_lines(folder, "sts_scores", ["a", "b", "score"])
     dedup = profile.pool.dedup
     whole = _texts(rows)
-    metrics = auc_by_kind("sft_pairs", rows, _jaccard(whole, dedup))
     by_parts = np.mean([_jaccard(part, dedup) for part in _parts(whole)], axis=0)
-    metrics |= _beside("parts", auc_by_kind("sft_pairs", rows, by_parts))
+    metrics = auc_by_kind("sft_pairs", rows, by_parts)
+    metrics |= _beside("whole", auc_by_kind("sft_pairs", rows, _jaccard(whole, dedup)))
     short = _texts(pairs)
     metrics |= auc_by_kind("pairs", pairs, _cosine(short, profile))
     metrics |= _beside("jaccard", auc_by_kind("pairs", pairs, _jaccard(short, dedup)))

@@ -167,10 +167,9 @@ def _form_rules(settings: PoolSettings) -> list[Rule]:
 
 def _duplicates(frame: pl.DataFrame, settings: PoolSettings, seed: int) -> pl.DataFrame:
     """Columns record_id, duplicate_of, _similarity and _duplicate (the reason) for each of the samples."""
-    rows = frame.select(
-        "record_id", "source", "content_hash", "n_chars", text=pl.col("prompt") + "\n" + pl.col("answer")
-    )
-    signed = rows.hstack(minhash.signatures(rows["text"], settings.dedup, seed))
-    return judge_duplicates(signed, settings.dedup).select(
+    rows = frame.select("record_id", "source", "content_hash", "n_chars", "prompt", "answer")
+    whole = rows.select(pl.col("prompt") + "\n" + pl.col("answer")).to_series()
+    signed = rows.hstack(minhash.signatures(whole, settings.dedup, seed).drop("signature"))
+    return judge_duplicates(signed, settings.dedup, parts=("prompt", "answer")).select(
         "record_id", "duplicate_of", _similarity=pl.col("similarity"), _duplicate=pl.col("reason")
     )

@@ -7,8 +7,10 @@ Belongs here: the types of a conversation and a reply. Does not belong here: any
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
+
+from curation.synthesis.costs import Usage
 
 
 class Message(TypedDict):
@@ -22,17 +24,19 @@ class Message(TypedDict):
 class Reply:
     """What a chat model gave for one conversation: `text`, or None and the `error`.
 
-    `cut_off` says that the answer reached the limit of tokens; `tokens` are those that were paid for,
-    prompt and answer, where the server counts them.
+    `usage` is what the answer cost when it was given: as the server counts, else the most that it can have
+    cost. `cut_off` says that the answer reached the limit of tokens; `over_cap` that nobody was asked,
+    since the cost cap had no room left.
     """
 
     text: str | None
     error: str | None = None
-    tokens: int = 0
+    usage: Usage = field(default_factory=Usage)
     cut_off: bool = False
+    over_cap: bool = False
 
 
 class Chat(Protocol):
-    """A chat model: one reply for each conversation, in order; it never raises for a failed one."""
+    """A chat model: one reply for each conversation, in order; it raises only where no server is there."""
 
     def __call__(self, conversations: Sequence[Sequence[Message]], /) -> list[Reply]: ...
