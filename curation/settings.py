@@ -216,7 +216,7 @@ class DedupSettings(Section):
 class SampleDedupSettings(DedupSettings):
     """Exact and near duplicates among samples: short, and often made from one template."""
 
-    ngram: int = Field(3, ge=1, le=50, description="characters in a shingle")
+    ngram: int = Field(2, ge=1, le=50, description="characters in a shingle")
     threshold: Share = Field(0.65, description="Jaccard similarity from which two texts are duplicates")
     prefer: tuple[Literal["source", "length"], ...] = Field(
         ("source", "length"),

@@ -51,7 +51,7 @@ def folder(place: Path) -> Path:
 def test_a_folder(tmp_path: Path) -> None:
     result = evaluate("neardup", folder(tmp_path), PROFILE)
     metrics = result["metrics"]
-    assert metrics["auc.sft_pairs"] == metrics["auc.sft_pairs.edit"] == metrics["parts.auc.sft_pairs"] == 1.0
+    assert metrics["auc.sft_pairs"] == metrics["auc.sft_pairs.edit"] == metrics["whole.auc.sft_pairs"] == 1.0
     assert metrics["auc.pairs.shop"] == metrics["jaccard.auc.pairs.shop"] == 1.0
     assert metrics["spearman.sts"] > 0.8
     assert metrics["jaccard.spearman.sts"] > 0.8
