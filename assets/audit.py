@@ -26,11 +26,11 @@ from resources.reviews import Reviews
 
 
 def _pool(
-    scores: pl.LazyFrame, sft_pool: pl.LazyFrame, clusters: pl.LazyFrame, embeddings: pl.LazyFrame
+    judgements: pl.LazyFrame, sft_pool: pl.LazyFrame, clusters: pl.LazyFrame, embeddings: pl.LazyFrame
 ) -> pl.DataFrame:
     """The scored samples with their texts, clusters and vectors."""
     return (
-        scores.select("record_id", "quality")
+        judgements.select("record_id", "quality")
         .join(sft_pool.select("record_id", "prompt", "answer", "language"), on="record_id")
         .join(clusters.select("record_id", "cluster", "terms", "to_neighbours"), on="record_id")
         .join(embeddings.select("record_id", "vector"), on="record_id")
@@ -48,7 +48,7 @@ def _pool(
     kinds=["pytorch"],
 )
 def strategy_comparison(
-    scores: pl.LazyFrame,
+    judgements: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     clusters: pl.LazyFrame,
     embeddings: pl.LazyFrame,
@@ -57,7 +57,7 @@ def strategy_comparison(
     run: Run,
 ) -> pl.DataFrame:
     """What each strategy does to a model that is trained on its choice, with the same tokens."""
-    pool = _pool(scores, sft_pool, clusters, embeddings)
+    pool = _pool(judgements, sft_pool, clusters, embeddings)
     model_settings = run.profile.scores.language_model
     tokenizer = models.load_language_model(model_settings, run.learned("language_model")).tokenizer
 
@@ -83,7 +83,7 @@ def strategy_comparison(
     kinds=["html"],
 )
 def selection_report(
-    scores: pl.LazyFrame,
+    judgements: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     clusters: pl.LazyFrame,
     embeddings: pl.LazyFrame,
@@ -92,7 +92,7 @@ def selection_report(
     run: Run,
 ) -> pl.DataFrame:
     """The choice beside a random one and the whole pool, as measures and as a page that opens offline."""
-    pool, judged = _pool(scores, sft_pool, clusters, embeddings), sft_set.collect()
+    pool, judged = _pool(judgements, sft_pool, clusters, embeddings), sft_set.collect()
     points = vectors.matrix(pool["vector"])
     chosen = judged.filter(pl.col("verdict") == "kept")["record_id"]
     measured = measures.measure_selection(pool, points, chosen, run.seed)

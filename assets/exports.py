@@ -25,14 +25,14 @@ def sft_files(sft_set: pl.LazyFrame, settings: ExportSettings, run: Run) -> pl.D
 
 @stage(
     "exports",
-    lineage.merge("scores"),
+    lineage.merge("judgements"),
     settings="exports",
     externals=["sample_decisions"],
     resources=["reviews"],
     kinds=["polars", "file"],
 )
 def rm_files(
-    scores: pl.LazyFrame,
+    judgements: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     clusters: pl.LazyFrame,
     sft_set: pl.LazyFrame,
@@ -41,15 +41,15 @@ def rm_files(
     run: Run,
 ) -> pl.DataFrame:
     """Pairs of a better and a worse answer for a reward model, each naming the samples it came from."""
-    samples = _samples(scores, sft_pool, clusters, sft_set)
+    samples = _samples(judgements, sft_pool, clusters, sft_set)
     rows = preference.preference_pairs(samples, reviews.decisions("sample"), settings, run.seed)
     run.note(written=run.export(f"{settings.name}.rm.jsonl", preference.rm_lines(rows)))
     return rows
 
 
-@stage("exports", lineage.judge("scores"), settings="exports", kinds=["polars", "file"])
+@stage("exports", lineage.judge("judgements"), settings="exports", kinds=["polars", "file"])
 def ppo_files(
-    scores: pl.LazyFrame,
+    judgements: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     clusters: pl.LazyFrame,
     sft_set: pl.LazyFrame,
@@ -57,7 +57,7 @@ def ppo_files(
     run: Run,
 ) -> pl.DataFrame:
     """Prompts for reinforcement learning: not in the final set, of good quality, from all clusters."""
-    samples = _samples(scores, sft_pool, clusters, sft_set)
+    samples = _samples(judgements, sft_pool, clusters, sft_set)
     chosen = samples.filter("selected")["record_id"]
     rows = preference.ppo_prompts(samples, chosen, settings, run.seed)
     run.note(written=run.export(f"{settings.name}.ppo.jsonl", preference.ppo_lines(rows)))
@@ -92,11 +92,11 @@ def dataset_card(
 
 
 def _samples(
-    scores: pl.LazyFrame, sft_pool: pl.LazyFrame, clusters: pl.LazyFrame, sft_set: pl.LazyFrame
+    judgements: pl.LazyFrame, sft_pool: pl.LazyFrame, clusters: pl.LazyFrame, sft_set: pl.LazyFrame
 ) -> pl.DataFrame:
     """The scored samples with their messages, cluster, and whether they are in the final set."""
     return (
-        scores.select("record_id", "quality")
+        judgements.select("record_id", "quality")
         .join(sft_pool.select("record_id", "messages"), on="record_id")
         .join(clusters.select("record_id", "cluster"), on="record_id")
         .join(sft_set.select("record_id", selected=pl.lit(True)), on="record_id", how="left")

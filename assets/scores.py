@@ -10,12 +10,14 @@ import polars as pl
 from assets.stage import Run, sample_shard, stage
 from curation import lineage
 from curation.audit import plots
+from curation.scores import judge, quality
 from curation.scores import language_model as lm
-from curation.scores import quality
 from curation.scores.causal import LanguageModel
 from curation.scores.experience import experienced
-from curation.settings import LanguageModelSettings, ScoreSettings
+from curation.settings import JudgeSettings, LanguageModelSettings, ScoreSettings
+from curation.synthesis.costs import Account, Cap
 from resources import language_model as models
+from resources.chat import ChatModel
 from resources.reviews import Reviews
 
 
@@ -89,6 +91,31 @@ def scores(
     model = quality.QualityModel.load(run.learned("quality_model"))
     scored = quality.score_samples(model, samples.hstack(measured))
     return quality.judge_scores(scored, model, settings).hstack(measured.select(lm.UNCERTAINTY))
+
+
+@stage(
+    "scores",
+    lineage.judge("scores"),
+    settings="scores.judge",
+    also=["synthesis.chat"],
+    resources=["chat"],
+)
+def judgements(
+    scores: pl.LazyFrame, sft_pool: pl.LazyFrame, settings: JudgeSettings, chat: ChatModel, run: Run
+) -> pl.DataFrame:
+    """A chat model's scores by a rubric, of some samples, and the quality with them in it; off without a chat model."""
+    samples = (
+        scores.select("record_id", "shard", "quality")
+        .join(sft_pool.select("record_id", "language", "messages"), on="record_id")
+        .sort("record_id")
+        .collect()
+    )
+    cap = Cap(settings.cap_tokens, settings.cap_money, settings.prompt_price, settings.answer_price)
+    account, model = Account(cap), settings.model or chat.model
+    ask = chat.chat(account, model=model, temperature=settings.temperature, max_tokens=settings.max_tokens)
+    judged = judge.judge_samples(samples, ask, model, settings, run.seed)
+    run.note(tokens_spent=account.paid.tokens, money_spent=cap.price(account.paid))
+    return judged
 
 
 def _predict(run: Run) -> quality.Predict:

@@ -59,9 +59,9 @@ def clusters(
     )
 
 
-@stage("selection", lineage.judge("scores"), settings="selection")
+@stage("selection", lineage.judge("judgements"), settings="selection")
 def sft_set(
-    scores: pl.LazyFrame,
+    judgements: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     embeddings: pl.LazyFrame,
     clusters: pl.LazyFrame,
@@ -70,7 +70,7 @@ def sft_set(
 ) -> pl.DataFrame:
     """The choice: diversity weight × quality weight, sampled without replacement within the budget."""
     samples = (
-        scores.select("record_id", "shard", "quality")
+        judgements.select("record_id", "shard", "quality")
         .join(sft_pool.select("record_id", "messages"), on="record_id")
         .join(clusters.select("record_id", "cluster", "to_neighbours"), on="record_id")
         .join(embeddings.select("record_id", "vector"), on="record_id")

@@ -15,6 +15,7 @@ import polars as pl
 from curation.verdicts import REASONS, VERDICTS, Verdict
 
 Messages = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+CriterionScores = pl.List(pl.Struct({"criterion": pl.String, "score": pl.Float64}))
 
 
 def _column(description: str, *, nullable: bool = False, **checks: Any) -> Any:
@@ -345,6 +346,22 @@ class Scores(Judged):
     quality: pl.Float64 = _column("combined quality, rank-normalised", ge=0, le=1)
 
 
+class Judgements(Judged):
+    """What a chat model says of the scored samples, by a rubric."""
+
+    shard: pl.String = _column("partition that the record belongs to")
+    status: pl.String = _column(
+        "judged, or why not: no chat model, not chosen, over the cost cap, request failed, garbled answer",
+        isin=["judged", "no_chat_model", "not_chosen", "over_cap", "failed", "garbled"],
+    )
+    criteria: pl.List = _column(
+        "score of each criterion, 1 to 5", nullable=True, dtype_kwargs={"inner": CriterionScores.inner}
+    )
+    judge_score: pl.Float64 = _column("mean of the criteria, 1 to 5", nullable=True, ge=1, le=5)
+    judge_reason: pl.String = _column("the reason that the model gives", nullable=True)
+    quality: pl.Float64 = _column("combined quality with the judge's score in it", ge=0, le=1)
+
+
 class SftSet(Judged):
     """The pool's scored samples, judged for the final set."""
 
@@ -449,6 +466,7 @@ TABLES: dict[str, type[Judged]] = {
     "language_model": LanguageModel,
     "quality_model": QualityModel,
     "scores": Scores,
+    "judgements": Judgements,
     "sft_set": SftSet,
     "sft_files": SftFiles,
     "rm_files": RmFiles,

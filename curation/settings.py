@@ -512,6 +512,51 @@ class ScoreSettings(Section):
     min_quality: Share = Field(0.01, description="combined quality (its rank in the pool), at least")
 
 
+class JudgeSettings(Section):
+    """A chat model as a judge of samples (the one of synthesis.chat; without it there is none)."""
+
+    rows: int = Field(500, ge=0, description="samples judged, at most; 0: none")
+    share: Share = Field(1.0, description="share of the scored samples judged, at most")
+    choice: Literal["doubt", "random"] = Field(
+        "doubt", description="which samples are judged: those of a quality near the border, or any"
+    )
+    border: Share = Field(
+        0.9,
+        description="quality (a rank in the pool) around which the choice is in doubt: 1 less the share to be selected",
+    )
+    criteria: dict[Annotated[str, Field(pattern=r"^\w[\w -]{0,59}$")], Annotated[str, Field(min_length=1)]] = (
+        Field(
+            {},
+            description="the rubric: what each criterion asks, by its name; none: helpfulness, correctness, relevance, clarity, safety",
+        )
+    )
+    model: str | None = Field(None, description="name of the model that judges; by default that of the chat")
+    temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
+    max_tokens: int = Field(512, ge=1, description="tokens of a judgement, at most")
+    max_chars: int = Field(
+        6_000, ge=100, description="characters of a sample that are shown, at most; the middle is left out"
+    )
+    retries: int = Field(2, ge=0, le=20, description="new questions after an answer that cannot be read")
+    cap_tokens: int | None = Field(
+        2_000_000, ge=1, description="tokens that the judgements may cost in all, at most; none: no limit"
+    )
+    cap_money: float | None = Field(
+        None, gt=0, description="money that they may cost in all, at most, in the unit of the prices"
+    )
+    prompt_price: float = Field(0.0, ge=0, description="price of 1,000 tokens of a question")
+    answer_price: float = Field(0.0, ge=0, description="price of 1,000 tokens of an answer")
+    min_score: float = Field(
+        2.0, ge=1, le=5, description="score by each criterion, at least; 1 drops no sample"
+    )
+    weight: Share = Field(0.5, description="share of the judge's score in the quality of a judged sample")
+
+    @model_validator(mode="after")
+    def _cap_has_a_price(self) -> JudgeSettings:
+        if self.cap_money is not None and not (self.prompt_price or self.answer_price):
+            raise ValueError("cap_money needs a prompt_price or an answer_price")
+        return self
+
+
 class SelectionSettings(Section):
     """The weighted choice."""
 
@@ -592,6 +637,7 @@ class SynthesisProfile(Section):
 class ScoresProfile(Section):
     language_model: LanguageModelSettings = LanguageModelSettings()  # type: ignore[call-arg]
     quality: ScoreSettings = ScoreSettings()  # type: ignore[call-arg]
+    judge: JudgeSettings = JudgeSettings()  # type: ignore[call-arg]
 
 
 class Profile(Section):

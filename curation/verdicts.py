@@ -84,6 +84,8 @@ REASONS: dict[str, Reason] = {
         Reason("answer_mismatch", "dropped", "the answer does not belong to its prompt"),
         Reason("unpredictable", "dropped", "the language model finds the answer too unlikely"),
         Reason("below_quality", "dropped", "the quality score is below the limit"),
+        Reason("below_judge_score", "dropped", "the judging chat model scored it below the limit by a criterion"),
+        Reason("garbled_judgement", "quarantined", "the judging chat model's answer could not be read after all retries"),
         # selection and exports
         Reason("over_budget", "dropped", "sound, but others were chosen within the budget"),
         Reason("too_similar", "dropped", "too close to a sample that was chosen before it"),
