@@ -10,10 +10,13 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from curation import progress
 from curation.errors import UserError
+from curation.settings import ChatSettings
+from curation.synthesis.answers import answer_prompts
 from curation.synthesis.chat import Reply
 from curation.synthesis.costs import Account, Cap, Usage
 from resources import chat as chat_module
@@ -320,6 +323,20 @@ def test_answers_and_tokens_are_told_as_they_come(server, model):
     assert heard[-2:] == [("chat answers", 2, 2), ("tokens spent", 14, 5000)]
 
 
+def test_prompts_that_were_answered_are_not_paid_for_again(server, model):
+    text = {name: ["茶"] for name in ("record_id", "method", "task", "instruction", "input")}
+    prompts = pl.DataFrame(text | {"parents": [["文"]], "grounded_answer": [None]})
+    prompts = pl.concat([prompts.with_columns(instruction=pl.lit(f"问{number}")) for number in range(3)])
+    prompts = prompts.with_columns(record_id=pl.col("instruction"))
+    server.scripts["问1\n\n茶"] = [(500, {}, b"", 0), (500, {}, b"", 0), (200, {}, completion("终于"), 0)]
+    first, second, third = (
+        answer_prompts(prompts, model(retries=0).chat(), ChatSettings()) for _ in range(3)
+    )
+    assert first["reason"].to_list() == second["reason"].to_list() == [None, "chat_failed", None]
+    assert third["reason"].to_list() == [None] * 3
+    assert len(server.asked) == 5
+
+
 # -- killed -------------------------------------------------------------------------------------
 
 #: Asks questions and kills itself once so many answers are kept.
@@ -339,7 +356,7 @@ def killed(*arguments):
 
 chat.AnswerCache.add = killed
 model = chat.ChatModel(base_url=sys.argv[1], cache=sys.argv[2], concurrency=int(sys.argv[4]))
-model.complete([[{"role": "user", "content": str(number)}] for number in range(20)])
+model.chat()([[{"role": "user", "content": str(number)}] for number in range(20)])
 """
 
 
