@@ -260,15 +260,20 @@ def plan(
 
 def _chat_estimate(profile: Profile, stages: set[str]) -> dict[str, Any]:
     """Upper bound of what the chat model may be asked for."""
-    settings, prompts = profile.synthesis.chat, profile.synthesis.prompts
+    settings, prompts, judge = profile.synthesis.chat, profile.synthesis.prompts, profile.scores.judge
     if settings.base_url is None:
         return {"requests": 0, "tokens": 0, "says": "No chat model is configured: no tokens are spent."}
     asked = prompts.self_instruct_prompts if "prompts" in stages else 0
     asked += prompts.max_prompts if "answers" in stages else 0
+    tokens = asked * settings.max_tokens
+    judged = judge.rows * (1 + judge.retries) if "judgements" in stages else 0
+    judging = judged * judge.max_tokens
+    if judge.cap_tokens is not None:
+        judging = min(judging, judge.cap_tokens)
     return {
-        "requests": asked,
-        "tokens": asked * settings.max_tokens,
-        "says": f"Chat model {settings.model}: at most {asked:,} requests, {asked * settings.max_tokens:,} tokens of answers; cached answers cost nothing.",
+        "requests": asked + judged,
+        "tokens": tokens + judging,
+        "says": f"Chat model {settings.model}: at most {asked + judged:,} requests ({judged:,} to judge), {tokens + judging:,} tokens of answers; cached answers cost nothing.",
     }
 
 

@@ -126,7 +126,8 @@ class ChatModel(dg.ConfigurableResource):
         key = os.environ.get(self.api_key_env, "").strip()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         server = _Server(url, has_answered_before=bool(known))
-        with httpx.Client(headers=headers, timeout=self.timeout) as client:
+        limits = httpx.Limits(max_connections=self.concurrency)
+        with httpx.Client(headers=headers, timeout=self.timeout, limits=limits) as client:
             pool = ThreadPoolExecutor(max_workers=self.concurrency, thread_name_prefix="chat")
             under_way: dict[Future[Reply], str] = {}
             try:

@@ -83,3 +83,14 @@ def test_a_failing_stage_is_one_line_and_status_1(world, command, monkeypatch):
     assert status == 1
     assert "raw_crawl: ZeroDivisionError: on purpose" in err
     assert "Traceback" not in err
+
+
+def test_a_plan_says_what_the_chat_model_may_cost(world):
+    profile = world.outside.profile
+    assert cli._chat_estimate(profile, {"answers", "judgements"})["requests"] == 0
+    world.sets += ["synthesis.chat.base_url=http://localhost:1/v1", "scores.judge.rows=100"]
+    judging = cli._chat_estimate(world.outside.profile, {"judgements"})
+    assert (judging["requests"], judging["tokens"]) == (300, 300 * 512)
+    assert cli._chat_estimate(world.outside.profile, {"sft_set"})["requests"] == 0
+    world.sets.append("scores.judge.cap_tokens=5000")
+    assert cli._chat_estimate(world.outside.profile, {"judgements"})["tokens"] == 5000
