@@ -17,13 +17,14 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import resources
+from operator import ne
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 #: Texts are worked on in blocks of so many bytes, which bounds the memory.
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 8 << 20
 #: The languages that `language` tells apart.
 LANGUAGES = ("zh", "en", "mixed", "other")
 #: What `mask_pii` looks for, in this order, and the tag that takes its place.
@@ -43,16 +44,13 @@ PII_TAGS = {
 def utf8(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of all texts end to end (uint8) and where each begins (int64, one more than texts).
 
-    No copy is made where Polars holds them so already. Nulls are empty.
+    Nulls are empty.
     """
-    array = texts.cast(pl.String).fill_null("").rechunk().to_arrow()
-    if hasattr(array, "combine_chunks"):
-        array = array.combine_chunks()
-    _, offsets, data = array.cast("large_string").buffers()
-    if not len(texts):
-        return np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    places = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(texts) + 1]
-    return np.frombuffer(data or b"", dtype=np.uint8), places
+    column = texts.cast(pl.String).fill_null("")
+    places = np.zeros(len(column) + 1, dtype=np.int64)
+    np.cumsum(column.str.len_bytes().to_numpy(), out=places[1:])
+    lists = column.cast(pl.Binary).cast(pl.List(pl.UInt8))
+    return lists.explode(empty_as_null=False).to_numpy(), places
 
 
 def blocks(texts: pl.Series, block_bytes: int = _BLOCK_BYTES) -> Iterator[pl.Series]:
@@ -76,14 +74,13 @@ def code_points(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return codes, starts
 
 
-def _from_code_points(codes: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> pl.Series:
-    import pyarrow as pa
-
+def _from_code_points(codes: np.ndarray, begins: np.ndarray, lengths: np.ndarray) -> pl.Series:
+    """Texts of so many code points from where each begins."""
     from curation import text_kernels
 
-    data, offsets = text_kernels.encode(codes, starts, lengths)
-    buffers = (pa.py_buffer(offsets), pa.py_buffer(data))
-    return pl.Series(pa.LargeStringArray.from_buffers(len(lengths), *buffers), dtype=pl.String)
+    data, offsets = text_kernels.encode(codes, begins, lengths)
+    spans = pl.DataFrame({"offset": offsets[:-1], "length": np.diff(offsets)})
+    return spans.select(pl.lit(data.tobytes()).bin.slice("offset", "length").cast(pl.String)).to_series()
 
 
 def _per_text(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], texts: pl.Series) -> np.ndarray:
@@ -197,6 +194,18 @@ def gbk_roles() -> np.ndarray:
             elif lead <= 0xBF and trail <= 0xBF:
                 roles[ord(char)] = k.THIRD
     return roles
+
+
+@cache
+def _suspects() -> np.ndarray:
+    """Which code points (bool) a run begins with or holds that looks garbled."""
+    from curation import text_kernels as k
+
+    classes = character_classes()
+    suspects = (classes == k.BROKEN) | (classes == k.RARE_HAN) | (gbk_roles() == k.FIRST)
+    suspects[0xA1:0x100] = suspects[ord("?")] = True
+    suspects[[run[0] for run in k.LOST_RUNS]] = True
+    return suspects
 
 
 def _class_counts(texts: pl.Series) -> np.ndarray:
@@ -373,32 +382,9 @@ def _tidy_table() -> np.ndarray:
     return table
 
 
-def _tidied(texts: pl.Series) -> pl.DataFrame:
-    """White space, widths and control characters in order: text, control_chars, white_space, width."""
-    from curation import text_kernels
-
-    table = _tidy_table()
-    parts = []
-    for block in blocks(texts):
-        codes, starts = code_points(block)
-        lengths, removed, replaced = text_kernels.tidy(codes, starts, table)
-        parts.append(
-            pl.DataFrame(
-                {
-                    "text": _from_code_points(codes, starts, lengths),
-                    "control_chars": removed,
-                    "white_space": (np.diff(starts) - lengths - removed).astype(np.uint32),
-                    "width": replaced,
-                }
-            )
-        )
-    schema = {"text": pl.String, "control_chars": pl.UInt32, "white_space": pl.UInt32, "width": pl.UInt32}
-    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
-
-
-def _put(series: pl.Series, places: pl.Series, values: pl.Series | list[str]) -> pl.Series:
+def _put(series: pl.Series, places: pl.Series | np.ndarray, values: pl.Series | list[str]) -> pl.Series:
     """The series with other values at some places; `Series.scatter` alone would change it in place."""
-    return series.clone().scatter(places, values)
+    return series.clone().scatter(places, values) if len(places) else series
 
 
 def _where(texts: pl.Series, needs: pl.Series, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
@@ -406,6 +392,25 @@ def _where(texts: pl.Series, needs: pl.Series, function: Callable[[pl.Series], p
     if not needs.any():
         return texts
     return _put(texts, needs.arg_true(), function(texts.filter(needs)))
+
+
+@cache
+def _character_traits() -> np.ndarray:
+    """What each code point may call for (uint8): bits of `text_kernels`."""
+    from curation import text_kernels as k
+
+    traits = np.zeros(sys.maxunicode + 1, dtype=np.uint8)
+    traits[0xA1:0xFF] |= k.MAYBE_GARBLED
+    traits[ord("&")] |= k.MAYBE_GARBLED
+    # marks; what this Python does not know yet may be one
+    marks = [
+        code for code in range(len(traits)) if unicodedata.category(chr(code)) in ("Mn", "Mc", "Me", "Cn")
+    ]
+    traits[marks] |= k.MAYBE_COMPOSED
+    traits[0x1100:0x1200] |= k.MAYBE_COMPOSED
+    traits[[ord(char) for char in _LIGATURES]] |= k.MAYBE_COMPOSED
+    traits[[ord(char) for char in _traditional()[1] + _VARIANTS]] |= k.MAYBE_TRADITIONAL
+    return traits
 
 
 _COMPOSABLE = r"[\p{M}\u{1100}-\u{11FF}]"
@@ -427,6 +432,7 @@ _MAYBE_GARBLED = (
     r"|[\u{A1}-\u{FE}]{4}|&#x?[0-9a-fA-F]{2,6};"
 )
 _ENTITY = re.compile(r"&#(?:x([0-9a-fA-F]{2,6})|([0-9]{3,7}));")
+_ABOVE_ASCII = re.compile(r"[\x80-\xff]")
 _LATIN_RUN = re.compile(r"[\x80-\xff]{2,}")
 _HAN_RUN = re.compile(r"[^\x00-\xff]{2,}")
 
@@ -455,8 +461,7 @@ def _repair_latin(text: str) -> str:
     runs = [match[0] for match in _LATIN_RUN.finditer(text)]
     recoded = {run: _recode(run, "latin-1", "gb18030") for run in runs}
     undone = sum(len(run) for run in runs if recoded[run] != run)
-    above_ascii = sum("\x80" <= char <= "\xff" for char in text)
-    if undone < 8 or undone < 0.8 * above_ascii:
+    if undone < 8 or undone < 0.8 * len(_ABOVE_ASCII.findall(text)):
         return text
     return _LATIN_RUN.sub(lambda run: recoded[run[0]], text)
 
@@ -475,16 +480,8 @@ def _repair_gbk(text: str) -> str:
     return _HAN_RUN.sub(lambda run: _recode(run[0], "gb18030", "utf-8"), text)
 
 
-def _repaired(texts: pl.Series) -> pl.Series:
-    texts = _where(
-        texts,
-        texts.str.contains(_MAYBE_GARBLED),
-        lambda some: pl.Series([_repair(text) for text in some], dtype=pl.String),
-    )
-    doubtful = pl.Series(_garbled(texts) >= 3, dtype=pl.Boolean)
-    return _where(
-        texts, doubtful, lambda some: pl.Series([_repair_gbk(text) for text in some], dtype=pl.String)
-    )
+def _mapped(function: Callable[[str], str], texts: pl.Series) -> pl.Series:
+    return pl.Series([function(text) for text in texts], dtype=pl.String)
 
 
 def _dictionary(name: str) -> dict[str, str]:
@@ -504,6 +501,7 @@ _VARIANT_WORDS = {
 }  # fmt: skip
 
 
+_VARIANTS = "覆藉後噁"
 _HAN, _KANA = 2, 8  # classes of characters, see `text_kernels`
 
 
@@ -538,16 +536,19 @@ def simplify(texts: pl.Series) -> pl.DataFrame:
     and what became of it, as 灣湾 臺台; null where none was.
     """
     table, telling = _traditional()
-    maybe = texts.str.contains(f"[{telling}覆藉後噁]")
+    maybe = texts.str.contains(f"[{telling}{_VARIANTS}]")
     counts = _class_counts(texts.filter(maybe))
     chinese = pl.Series(counts[:, _KANA] <= np.maximum(0.05 * counts[:, _HAN], 1), dtype=pl.Boolean)
     is_chinese = _put(maybe, maybe.arg_true(), chinese) if maybe.any() else maybe
     needs = texts.str.contains(f"[{telling}]") & is_chinese
     if needs.any():
-        garbled = _garbled(texts.filter(needs)) > 0.05 * texts.filter(needs).str.len_chars().to_numpy()
+        garbled = (
+            _per_text(_count_garbled, texts.filter(needs))
+            > 0.05 * texts.filter(needs).str.len_chars().to_numpy()
+        )
         needs = _put(needs, needs.arg_true(), pl.Series(~garbled, dtype=pl.Boolean))
     after = _where(texts, needs, lambda some: some.str.replace_many(table, leftmost=True))
-    variants = after.str.contains("[覆藉後噁]") & is_chinese
+    variants = after.str.contains(f"[{_VARIANTS}]") & is_chinese
     after = _where(after, variants, lambda some: some.str.replace_many(_VARIANT_WORDS))
     count, pairs = _differences(texts, after)
     return pl.DataFrame({"text": after, "simplified": count, "traditional": pairs})
@@ -562,14 +563,9 @@ def _differences(before: pl.Series, after: pl.Series) -> tuple[pl.Series, pl.Ser
         return counts, pairs
     found, met = [], []
     for one, other in zip(before.filter(changed), after.filter(changed), strict=True):
-        a = np.frombuffer(one.encode("utf-32-le"), dtype=np.uint32)
-        b = np.frombuffer(other.encode("utf-32-le"), dtype=np.uint32)
-        shorter = min(len(a), len(b))
-        moved = a[:shorter] != b[:shorter]
-        found.append(int(moved.sum()) + abs(len(a) - len(b)))
-        same_length = len(a) == len(b)
-        both = np.unique(np.stack([a[:shorter][moved], b[:shorter][moved]], axis=1), axis=0)
-        met.append(" ".join(chr(x) + chr(y) for x, y in both.tolist()) if same_length else one)
+        found.append(sum(map(ne, one, other)) + abs(len(one) - len(other)))
+        pairs_met = sorted(x + y for x, y in set(zip(one, other, strict=False)) if x != y)
+        met.append(" ".join(pairs_met) if len(one) == len(other) else one)
     places = changed.arg_true()
     return _put(counts, places, pl.Series(found, dtype=pl.UInt32)), _put(pairs, places, met)
 
@@ -586,6 +582,13 @@ def normalise(texts: pl.Series, *, simplify: bool = True) -> pl.DataFrame:
     `width`, `composed` and `simplified` (characters, UInt32), and `traditional`, the characters that were
     simplified (see `simplify`). The normal form of a normal form is itself.
     """
+    parts = [_normalise_block(block, simplify) for block in blocks(texts)]
+    result = pl.concat(parts) if parts else _normalise_block(texts, simplify)
+    changes = pl.struct(pl.exclude("text", "traditional")).alias("changes")
+    return result.select("text", changes, "traditional")
+
+
+def _normalise_block(texts: pl.Series, simplify: bool) -> pl.DataFrame:
     before = texts.cast(pl.String).fill_null("").rename("text")
     result = _normalise_once(before, simplify)
     # Rarely one step makes work for another (a repaired text may be traditional): go on until it holds.
@@ -600,8 +603,7 @@ def normalise(texts: pl.Series, *, simplify: bool = True) -> pl.DataFrame:
         result = result.with_columns(
             *(_put(result[name], pending, merged[name]).alias(name) for name in result.columns)
         )
-    changes = pl.struct(pl.exclude("text", "traditional")).alias("changes")
-    return result.select("text", changes, "traditional")
+    return result
 
 
 def _merged(earlier: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
@@ -622,29 +624,52 @@ def _merged(earlier: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _repair_all(
+    texts: pl.Series, codes: np.ndarray, starts: np.ndarray
+) -> tuple[pl.Series, np.ndarray, np.ndarray]:
+    """The texts with wrong decodings undone, also as code points."""
+    from curation import text_kernels as k
+
+    hinted = k.traits(codes, starts, np.diff(starts), _character_traits()) & k.MAYBE_GARBLED
+    rows = np.flatnonzero(hinted)
+    rows = rows[texts.gather(rows).str.contains(_MAYBE_GARBLED).to_numpy()]
+    for repair in (_repair, _repair_gbk):
+        if len(rows):
+            repaired = _mapped(repair, texts.gather(rows))
+            texts = _put(texts, rows, repaired)
+            codes, starts = k.splice(codes, starts, rows, *code_points(repaired))
+        rows = np.flatnonzero(_count_garbled(codes, starts) >= 3)
+    return texts, codes, starts
+
+
 def _normalise_once(texts: pl.Series, simple: bool) -> pl.DataFrame:
-    repaired = _repaired(texts)
-    tidied = _tidied(repaired)
-    text = _composed(tidied["text"])
-    composed, _ = _differences(tidied["text"], text)
-    converted = _simplify(text) if simple else _unchanged(text)
-    return pl.DataFrame(
-        {
-            "text": converted["text"],
-            "fixed_encoding": repaired != texts,
-            "control_chars": tidied["control_chars"],
-            "white_space": tidied["white_space"],
-            "width": tidied["width"],
-            "composed": composed,
-            "simplified": converted["simplified"],
-            "traditional": converted["traditional"],
-        }
-    )
+    from curation import text_kernels as k
 
-
-def _unchanged(texts: pl.Series) -> pl.DataFrame:
-    count, pairs = _differences(texts, texts)
-    return pl.DataFrame({"text": texts, "simplified": count, "traditional": pairs})
+    repaired, codes, starts = _repair_all(texts, *code_points(texts))
+    lengths, removed, replaced, moved = k.tidy(codes, starts, _tidy_table())
+    rows = np.flatnonzero(moved)
+    text = _put(repaired, rows, _from_code_points(codes, starts[rows], lengths[rows]))
+    traits = k.traits(codes, starts, lengths, _character_traits())
+    result = {
+        "fixed_encoding": repaired != texts,
+        "control_chars": pl.Series(removed),
+        "white_space": pl.Series((np.diff(starts) - lengths - removed).astype(np.uint32)),
+        "width": pl.Series(replaced),
+        "composed": pl.repeat(0, len(texts), dtype=pl.UInt32, eager=True),
+        "simplified": pl.repeat(0, len(texts), dtype=pl.UInt32, eager=True),
+        "traditional": pl.repeat(None, len(texts), dtype=pl.String, eager=True),
+    }
+    if len(rows := np.flatnonzero(traits & k.MAYBE_COMPOSED)):
+        some = text.gather(rows)
+        composed = _composed(some)
+        result["composed"] = _put(result["composed"], rows, _differences(some, composed)[0])
+        text = _put(text, rows, composed)
+    if simple and len(rows := np.flatnonzero(traits & (k.MAYBE_COMPOSED | k.MAYBE_TRADITIONAL))):
+        converted = _simplify(text.gather(rows))
+        text = _put(text, rows, converted["text"])
+        for name in ("simplified", "traditional"):
+            result[name] = _put(result[name], rows, converted[name])
+    return pl.DataFrame({"text": text, **result})
 
 
 _simplify = simplify  # `normalise` has a parameter of that name
@@ -741,12 +766,12 @@ _ESCAPES = (
 _URL = r"https?://[^\s\p{Han}]+"
 
 
-def _garbled(texts: pl.Series) -> np.ndarray:
+def _count_garbled(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Characters of each text that look like a wrong decoding (int32)."""
     from curation import text_kernels
 
-    classes, roles = character_classes(), gbk_roles()
-    return _per_text(lambda codes, starts: text_kernels.garbled(codes, starts, classes, roles), texts)
+    counts: np.ndarray = text_kernels.garbled(codes, starts, character_classes(), gbk_roles(), _suspects())
+    return counts
 
 
 def _escaped(texts: pl.Series) -> np.ndarray:
@@ -764,7 +789,7 @@ def _escaped(texts: pl.Series) -> np.ndarray:
 
 def _garble_scores(texts: pl.Series) -> pl.Series:
     over = np.maximum(shares(texts)["n_chars"].to_numpy(), 1)
-    return pl.Series(np.minimum((_garbled(texts) + _escaped(texts)) / over, 1.0))
+    return pl.Series(np.minimum((_per_text(_count_garbled, texts) + _escaped(texts)) / over, 1.0))
 
 
 def garble_score(expr: pl.Expr) -> pl.Expr:

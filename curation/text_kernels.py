@@ -9,6 +9,7 @@ Importing this module imports numba, so it is imported inside functions only.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -26,12 +27,34 @@ NO_ROLE, FIRST, SECOND, THIRD = range(4)  # the first is 0: false
 # What a mark says about its line; `text.line_marks` assigns them.
 NO_MARK, CODE_MARK, ITEM_MARK, SENTENCE_MARK, CALL_MARK, BRACKET = range(6)
 _OTHER, _ENDED, _BARE, _CALL = range(4)  # kinds of lines
+# What a character may call for in normalising, as bits; `text._character_traits` assigns them.
+MAYBE_GARBLED, MAYBE_COMPOSED, MAYBE_TRADITIONAL = 1, 2, 4
+# Symbols that `cues.Table` gives to the head of a line and to white space.
+CUE_HEAD, CUE_BLANK = 1, 2
+
+#: U+FFFD in UTF-8 read as GBK; what old debuggers show for unset memory.
+LOST_RUNS = ((0x951F, 0x65A4, 0x62F7), (0x70EB, 0x70EB, 0x70EB), (0x5C6F, 0x5C6F, 0x5C6F))
 
 _NEWLINE, _SPACE, _TAB, _RETURN = 10, 32, 9, 13
 _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _33 = np.uint64(33)
 
+
+def _start_threads() -> None:
+    """Start the threads of numba so that they sleep while they wait.
+
+    Those of OpenMP spin by default, which costs more than all of the work between two short loops. It
+    asks the environment once, when it is loaded; other libraries bring an OpenMP of their own.
+    """
+    before = os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = before or "passive"
+    get_num_threads()
+    if before is None:
+        del os.environ["OMP_WAIT_POLICY"]
+
+
+_start_threads()
 
 #: Arrays shorter than this are worked on by one thread: waking the others costs more, and much more
 #: on a busy machine.
@@ -173,13 +196,16 @@ def splice(codes: Any, starts: Any, rows: Any, others: Any, other_starts: Any) -
 
 @_alone_if_small
 @njit(cache=True, parallel=True)
-def traits(codes: Any, starts: Any, table: Any) -> Any:
-    """The traits (bits, uint8) that any character of each text has; `table` holds those of a code point."""
-    rows = len(starts) - 1
+def traits(codes: Any, starts: Any, lengths: Any, table: Any) -> Any:
+    """The traits (bits, uint8) that any character of each text has.
+
+    Text i is the first `lengths[i]` codes from `starts[i]`; `table` holds the traits of each code point.
+    """
+    rows = len(lengths)
     found = np.zeros(rows, dtype=np.uint8)
     for row in prange(rows):
         seen = np.uint8(0)
-        for place in range(starts[row], starts[row + 1]):
+        for place in range(starts[row], starts[row] + lengths[row]):
             seen |= table[codes[place]]
         found[row] = seen
     return found
@@ -192,15 +218,17 @@ def cued(codes: Any, starts: Any, symbols: Any, singles: Any, pairs: Any) -> Any
     rows = len(starts) - 1
     masks = np.zeros(rows, dtype=np.uint32)
     for row in prange(rows):
-        mask, before = singles[0], 1
+        mask, before = singles[0], CUE_HEAD
         for place in range(starts[row], starts[row + 1]):
             code = codes[place]
             symbol = symbols[code]
             if symbol > 0:
                 mask |= singles[symbol] | pairs[before, symbol]
+                if before == CUE_HEAD:  # white space comes before it as well
+                    mask |= pairs[CUE_BLANK, symbol]
             if code == _NEWLINE:
-                before = 1
-            elif before != 1 or symbol != 2:
+                before = CUE_HEAD
+            elif before != CUE_HEAD or symbol != CUE_BLANK:
                 before = symbol
         masks[row] = mask
     return masks
@@ -402,14 +430,9 @@ def _garbled(codes: Any, first: int, last: int, classes: Any, roles: Any) -> int
                 while end < last and (classes[codes[end]] == RARE_HAN or classes[codes[end]] == BROKEN):
                     end += 1
                 run = end - place if end - place >= 3 else 0
-            # U+FFFD in UTF-8 read as GBK; what old debuggers show for unset memory
             if run == 0 and place + 2 < last:
                 b, c = codes[place + 1], codes[place + 2]
-                if (code, b, c) in (
-                    (0x951F, 0x65A4, 0x62F7),
-                    (0x70EB, 0x70EB, 0x70EB),
-                    (0x5C6F, 0x5C6F, 0x5C6F),
-                ):
+                if (code, b, c) in LOST_RUNS:
                     run = 3
             if run == 0 and classes[code] == BROKEN:
                 run = 1
@@ -430,12 +453,19 @@ def _garbled(codes: Any, first: int, last: int, classes: Any, roles: Any) -> int
 
 @_alone_if_small
 @njit(cache=True, parallel=True)
-def garbled(codes: Any, starts: Any, classes: Any, roles: Any) -> Any:
-    """Characters of each text that look garbled by a wrong encoding (int32)."""
+def garbled(codes: Any, starts: Any, classes: Any, roles: Any, suspects: Any) -> Any:
+    """Characters of each text that look garbled by a wrong encoding (int32).
+
+    Texts without any character that is in `suspects` (bool, by code point) have none.
+    """
     rows = len(starts) - 1
     counts = np.zeros(rows, dtype=np.int32)
     for row in prange(rows):
-        counts[row] = _garbled(codes, starts[row], starts[row + 1], classes, roles)
+        suspect = False
+        for place in range(starts[row], starts[row + 1]):
+            suspect |= suspects[codes[place]]
+        if suspect:
+            counts[row] = _garbled(codes, starts[row], starts[row + 1], classes, roles)
     return counts
 
 
