@@ -13,12 +13,14 @@ import dagster as dg
 import polars as pl
 
 from assets.funnel import funnel
+from assets.selection import judged_scores
 from assets.stage import STAGES, Run, stage
 from curation import lineage, schemas, vectors
 from curation.audit import comparison, measures, plots, queue, report
 from curation.domain.classifier import DomainClassifier
 from curation.domain.recall import host_shares
 from curation.scores import language_model as lm
+from curation.selection import strategies
 from curation.settings import AuditSettings
 from curation.verdicts import KEPT
 from resources import language_model as models
@@ -26,13 +28,16 @@ from resources.reviews import Reviews
 
 
 def _pool(
-    judgements: pl.LazyFrame, sft_pool: pl.LazyFrame, clusters: pl.LazyFrame, embeddings: pl.LazyFrame
+    judgements: pl.LazyFrame,
+    scores: pl.LazyFrame,
+    sft_pool: pl.LazyFrame,
+    clusters: pl.LazyFrame,
+    embeddings: pl.LazyFrame,
 ) -> pl.DataFrame:
     """The scored samples with their texts, clusters and vectors."""
     return (
-        judgements.select("record_id", "quality")
-        .join(sft_pool.select("record_id", "prompt", "answer", "language"), on="record_id")
-        .join(clusters.select("record_id", "cluster", "terms", "to_neighbours"), on="record_id")
+        strategies.join_pool(judged_scores(judgements, scores), sft_pool, clusters)
+        .join(clusters.select("record_id", "terms"), on="record_id")
         .join(embeddings.select("record_id", "vector"), on="record_id")
         .sort("record_id")
         .collect()
@@ -49,6 +54,7 @@ def _pool(
 )
 def strategy_comparison(
     judgements: pl.LazyFrame,
+    scores: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     clusters: pl.LazyFrame,
     embeddings: pl.LazyFrame,
@@ -57,7 +63,7 @@ def strategy_comparison(
     run: Run,
 ) -> pl.DataFrame:
     """What each strategy does to a model that is trained on its choice, with the same tokens."""
-    pool = _pool(judgements, sft_pool, clusters, embeddings)
+    pool = _pool(judgements, scores, sft_pool, clusters, embeddings)
     model_settings = run.profile.scores.language_model
     tokenizer = models.load_language_model(model_settings, run.learned("language_model")).tokenizer
 
@@ -84,6 +90,7 @@ def strategy_comparison(
 )
 def selection_report(
     judgements: pl.LazyFrame,
+    scores: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     clusters: pl.LazyFrame,
     embeddings: pl.LazyFrame,
@@ -92,7 +99,7 @@ def selection_report(
     run: Run,
 ) -> pl.DataFrame:
     """The choice beside a random one and the whole pool, as measures and as a page that opens offline."""
-    pool, judged = _pool(judgements, sft_pool, clusters, embeddings), sft_set.collect()
+    pool, judged = _pool(judgements, scores, sft_pool, clusters, embeddings), sft_set.collect()
     points = vectors.matrix(pool["vector"])
     chosen = judged.filter(pl.col("verdict") == "kept")["record_id"]
     measured = measures.measure_selection(pool, points, chosen, run.seed)

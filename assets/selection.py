@@ -13,11 +13,17 @@ from curation.selection import clusters as clustering
 from curation.selection import strategies
 from curation.settings import EncoderSettings, SelectionSettings
 from resources import encoder
+from resources.reviews import Reviews
 
 
 def text_of() -> pl.Expr:
     """The text that stands for a sample: prompt and answer."""
     return pl.concat_str("prompt", pl.lit("\n"), "answer").alias("text")
+
+
+def judged_scores(judgements: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
+    """The scores of the samples, with the quality that the judge has a share in."""
+    return scores.drop("quality").join(judgements.select("record_id", "quality"), on="record_id")
 
 
 @stage("selection", lineage.learn(), settings="sample_encoder", kinds=["numpy"])
@@ -43,6 +49,7 @@ def embeddings(
     lineage.judge("embeddings"),
     settings="selection",
     fields=["clusters", "neighbours", "exact_neighbours"],
+    version=2,
     kinds=["numba", "polars"],
 )
 def clusters(
@@ -59,21 +66,29 @@ def clusters(
     )
 
 
-@stage("selection", lineage.judge("judgements"), settings="selection")
+@stage(
+    "selection",
+    lineage.judge("judgements"),
+    settings="selection",
+    version=2,
+    externals=["sample_decisions"],
+    resources=["reviews"],
+)
 def sft_set(
     judgements: pl.LazyFrame,
+    scores: pl.LazyFrame,
     sft_pool: pl.LazyFrame,
     embeddings: pl.LazyFrame,
     clusters: pl.LazyFrame,
     settings: SelectionSettings,
+    reviews: Reviews,
     run: Run,
 ) -> pl.DataFrame:
     """The choice: diversity weight × quality weight, sampled without replacement within the budget."""
     samples = (
-        judgements.select("record_id", "shard", "quality")
-        .join(sft_pool.select("record_id", "messages"), on="record_id")
-        .join(clusters.select("record_id", "cluster", "to_neighbours"), on="record_id")
+        strategies.join_pool(judged_scores(judgements, scores), sft_pool, clusters)
         .join(embeddings.select("record_id", "vector"), on="record_id")
         .collect()
     )
-    return strategies.select_samples(samples, vectors.matrix(samples["vector"]), settings, run.seed)
+    points, decisions = vectors.matrix(samples["vector"]), reviews.decisions("sample")
+    return strategies.select_samples(samples.drop("vector"), points, settings, run.seed, decisions)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.measure import compare, embeddings
 from curation.selection.geometry import exact_unit
-from curation.selection.strategies import k_center_greedy
+from curation.selection.greedy import k_center_greedy
 
 ROWS, PICKS, ROUNDS, SEED = 100_000, 1_000, 3, 0
 

@@ -19,7 +19,14 @@ from curation.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Language = Literal["zh", "en", "mixed", "other"]
-Strategy = Literal["default", "random", "longest", "quality_top", "kcenter"]
+#: Ways to choose samples (`curation.selection.strategies`); `mix` mixes the others.
+Strategy = Literal[
+    "default", "random", "longest", "quality_top", "kmeans_nearest", "kmeans_random", "kmeans_farthest",
+    "cluster_weighted", "neighbour_weighted", "stratified", "kcenter", "one_pass", "deita", "semdedup", "d4",
+    "ifd_top", "superfiltering", "facility_location", "graph_cut", "dsir", "uncertain", "ppl_worst", "mix",
+]  # fmt: skip
+#: What samples can be grouped by, and the share of the budget of each value ("*": of every other value).
+Shares = dict[Literal["language", "task", "source", "cluster"], dict[str, Share]]
 
 
 class Section(BaseModel):
@@ -563,6 +570,15 @@ class SelectionSettings(Section):
     budget: float = Field(
         0.1, gt=0, description="samples to choose: a count (1 or more) or a share of the pool (below 1)"
     )
+    budget_tokens: int | None = Field(
+        None, ge=1, description="tokens to choose, in place of `budget`: characters of Chinese, words of others"
+    )
+    quotas: Shares = Field(
+        {}, description="most that a language, task, source or cluster may have of the budget, as a share"
+    )
+    floors: Shares = Field(
+        {}, description="least that a language, task, source or cluster must have of the budget, as a share"
+    )
     clusters: int = Field(0, ge=0, description="k-means clusters; 0: the square root of the pool's size")
     neighbours: int = Field(
         10, ge=1, le=1000, description="nearest neighbours whose mean similarity is the density"
@@ -581,7 +597,27 @@ class SelectionSettings(Section):
         le=1,
         description="cosine similarity to an earlier choice above which a sample is refused",
     )
+    neighbour_threshold: float = Field(
+        0.8, ge=-1, le=1, description="cosine similarity from which others are neighbours (neighbour_weighted)"
+    )
     strategy: Strategy = Field("default", description="how to choose; default: the weighted choice")
+    mix: dict[Strategy, Annotated[float, Field(gt=0)]] = Field(
+        {"default": 1.0}, description="strategies that are mixed, and in which proportion (strategy mix)"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> SelectionSettings:
+        if not self.mix or "mix" in self.mix:
+            raise ValueError("mix names at least one strategy, and not itself")
+        for column, shares in self.floors.items():
+            named = {name: share for name, share in shares.items() if name != "*"}
+            if sum(named.values()) > 1:
+                raise ValueError(f"the floors of {column} add up to more than 1")
+            quotas = self.quotas.get(column, {})
+            for name, share in shares.items():
+                if share > quotas.get(name, quotas.get("*", 1.0)):
+                    raise ValueError(f"the floor of {column} {name} is above its quota")
+        return self
 
 
 class ExportSettings(Section):

@@ -88,6 +88,7 @@ REASONS: dict[str, Reason] = {
         Reason("garbled_judgement", "quarantined", "the judging chat model's answer could not be read after all retries"),
         # selection and exports
         Reason("over_budget", "dropped", "sound, but others were chosen within the budget"),
+        Reason("over_quota", "dropped", "sound, but its language, task, source or cluster had its share of the budget"),
         Reason("too_similar", "dropped", "too close to a sample that was chosen before it"),
         Reason("no_pair", "dropped", "no better or worse answer to compare with"),
         Reason("in_sft_set", "dropped", "the sample, or one with the same prompt, is in the SFT set already"),

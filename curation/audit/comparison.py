@@ -16,7 +16,7 @@ import polars as pl
 from curation import progress, verdicts
 from curation.audit import plots
 from curation.records import digest
-from curation.selection import sampling, strategies
+from curation.selection import strategies
 from curation.settings import AuditSettings, SelectionSettings
 
 #: `train(prompts, answers, heldout_prompts, heldout_answers, seed)` trains a fresh model and gives its
@@ -65,9 +65,8 @@ def compare_strategies(
         held, free = _split(unit, settings.comparison_heldout, selection.max_similarity, seed + number)
         rest = ready.filter(pl.Series(free))
         budget = strategies.budget_of(rest.height, selection)
-        choice = strategies.STRATEGIES[name](rest, unit[free], budget, seed + number)
-        mask, _, _ = sampling.accept_apart(choice.order, unit[free], budget, selection.max_similarity)
-        chosen, heldout = rest.filter(pl.Series(mask)), ready.filter(pl.Series(held))
+        _, walk = strategies.choose(rest, unit[free], budget, seed + number, selection, name)
+        chosen, heldout = rest.filter(pl.Series(walk.accepted)), ready.filter(pl.Series(held))
         texts = [
             frame[column].fill_null("").to_list()
             for frame in (chosen, heldout)

@@ -46,6 +46,7 @@ class Task:
 TASKS = {
     "recall": Task("recall:evaluate_recall", ("domain",)),
     "defects": Task("defects:evaluate_defects", ("pool", "scores")),
+    "selection": Task("selection:evaluate_selection", ("pool", "scores", "sample_encoder", "selection")),
     "html": Task("html:evaluate_html", ("corpus.clean",)),
     "neardup": Task("neardup:evaluate_neardup", ("pool.dedup", "sample_encoder")),
     "preference": Task("preference:evaluate_preference"),

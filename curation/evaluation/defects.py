@@ -50,16 +50,20 @@ def evaluate_defects(folder: Path, profile: Profile) -> dict[str, float]:
         A file is missing or lacks a column, or the profile names a language model to load: here one is
         trained on the pool.
     """
+    no_model_to_load(profile)
+    data = read_lines(folder, "data", ["id", "instruction", "output"])
+    labels = read_lines(folder, "labels", ["id", "defect"])
+    _, judged = curate(data, folder, profile)
+    truth = data.select("id").join(labels, on="id", how="left", maintain_order="left")
+    return figures(truth.hstack(judged.drop("record_id")))
+
+
+def no_model_to_load(profile: Profile) -> None:
+    """Raise a UserError if the profile names a language model: here one is trained on the pool."""
     if profile.scores.language_model.model:
         raise UserError(
             "evaluate trains its own language model", where="scores.language_model.model", allowed="null"
         )
-    data = read_lines(folder, "data", ["id", "instruction", "output"])
-    labels = read_lines(folder, "labels", ["id", "defect"])
-    pool = pool_samples(_samples(data, folder), _benchmark(folder), profile.pool)
-    judged = _curated(pool, profile)
-    truth = data.select("id").join(labels, on="id", how="left", maintain_order="left")
-    return figures(truth.hstack(judged.drop("record_id")))
 
 
 def _samples(data: pl.DataFrame, folder: Path) -> pl.DataFrame:
@@ -91,8 +95,9 @@ def _benchmark(folder: Path) -> pl.DataFrame:
     )
 
 
-def _curated(pool: pl.DataFrame, profile: Profile) -> pl.DataFrame:
-    """What the assets make of the pool: record_id, reason (null: kept), and the scores of every row."""
+def curate(data: pl.DataFrame, folder: Path, profile: Profile) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What the assets make of the rows, in their order: the pool; and record_id, reason (null: kept), scores."""
+    pool = pool_samples(_samples(data, folder), _benchmark(folder), profile.pool)
     kept = pool.filter(pl.col("verdict") == "kept").sort("record_id")
     settings, seed = profile.scores, profile.seed
     model = lm.train_language_model(
@@ -108,7 +113,7 @@ def _curated(pool: pl.DataFrame, profile: Profile) -> pl.DataFrame:
     measured = pool.drop("verdict", "evidence").hstack(predict(pool["prompt"], pool["answer"]))
     scores = quality.judge_scores(quality.score_samples(learned, measured), learned, settings.quality)
     reasons = pl.coalesce(pl.lit(pool["reason"]), pl.col("reason")).alias("reason")
-    return scores.with_columns(reasons).drop("shard", "verdict", "evidence")
+    return pool, scores.with_columns(reasons).drop("shard", "verdict", "evidence")
 
 
 def figures(rows: pl.DataFrame) -> dict[str, float]:

@@ -65,14 +65,14 @@ def cluster_samples(
     near = indexes.neighbours(
         unit, max(0, min(settings.neighbours, len(unit) - 1)), settings.exact_neighbours, seed=seed
     )
+    to_neighbours = indexes.mean_similarity(near.similarity, near.index)
     rows = pl.DataFrame(
         {
             "record_id": ids.cast(pl.String),
             "cluster": pl.Series(cluster, dtype=pl.Int32),
             "to_centre": pl.Series(to_centre, dtype=pl.Float64),
-            "to_neighbours": pl.Series(
-                indexes.mean_similarity(near.similarity, near.index), dtype=pl.Float64
-            ),
+            "to_neighbours": pl.Series(to_neighbours, dtype=pl.Float64),
+            "covers": pl.Series(covers(near.similarity, near.index, to_neighbours), dtype=pl.UInt32),
         }
     )
     terms = cluster_terms(rows["cluster"], rows["to_centre"], texts)
@@ -90,6 +90,16 @@ def cluster_samples(
         has_vector=pl.Series(has_direction(unit)),
         seed=seed,
     )
+
+
+def covers(similarity: np.ndarray, index: np.ndarray, to_neighbours: np.ndarray) -> np.ndarray:
+    """How many rows each row would stand for: those x with cos(x, row) >= r(x), int64 [n].
+
+    r(x) is the mean similarity of x to its nearest neighbours, the radius of the measure C(S); `similarity`
+    and `index` [n, k] are these neighbours. A row that nobody has near, as what is broken, stands for none.
+    """
+    near = (index >= 0) & (similarity >= to_neighbours[:, None] - 1e-6)
+    return np.bincount(index[near], minlength=len(index))
 
 
 def spherical_kmeans(unit: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -235,6 +235,23 @@ def accept_apart(
     return accepted, refused_for, similarity
 
 
+def earlier_similarity(unit: np.ndarray, cluster: np.ndarray, to_centre: np.ndarray) -> np.ndarray:
+    """How near each row is to any row of its cluster that lies farther from the centre; float64 [n].
+
+    The first of each cluster, which has none before it, gets -2. Ties in `to_centre` go to the lower row.
+    """
+    nearest = np.full(len(unit), -2.0)
+    order = np.lexsort((np.arange(len(unit)), to_centre, cluster))
+    for rows in np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1) if len(order) else []:
+        points = unit[rows]
+        for start in range(0, len(rows), _BLOCK):
+            stop = min(start + _BLOCK, len(rows))
+            products = points[start:stop] @ points[:stop].T
+            products[np.arange(stop)[None, :] >= np.arange(start, stop)[:, None]] = -2.0
+            nearest[rows[start:stop]] = products.max(axis=1)
+    return nearest.round(DECIMALS)
+
+
 def _short_bounds(unit: np.ndarray, limit: float) -> np.ndarray:
     """Shorter vectors, float32 [n, m + 1], whose inner products bound those of `unit` from above.
 

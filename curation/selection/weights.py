@@ -1,19 +1,26 @@
 """How much each sample counts in the choice.
 
-Belongs here: the equations that turn quality, cluster size and density into weights.
+Belongs here: the equations that turn quality, cluster size, density and reviews into weights.
 Does not belong here: choosing with them (`sampling`, `strategies`) or the scores themselves.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
+from curation import progress
+from curation.selection.geometry import has_direction
 from curation.settings import SelectionSettings
+from curation.vectors import DECIMALS, normalise
 
 #: Lowest value of each factor, so that every sample keeps some chance and no weight is zero.
 FLOOR = 0.001
-#: Quantile of the mean similarity to neighbours from which a place counts as too dense.
-DENSE = 0.9
+#: Rows that densities are measured against, at most; beyond, against a sample of so many.
+_BASE_ROWS = 50_000
+#: Reviews that the overall share of accepted samples counts as, in each cluster.
+_PRIOR = 5.0
+_BLOCK = 2_048
 
 
 def quality_weight(settings: SelectionSettings, quality: str = "quality") -> pl.Expr:
@@ -25,33 +32,176 @@ def quality_weight(settings: SelectionSettings, quality: str = "quality") -> pl.
 
 
 def diversity_weight(
-    settings: SelectionSettings, cluster: str = "cluster", to_neighbours: str = "to_neighbours"
+    settings: SelectionSettings, cluster: str = "cluster", covers: str = "covers"
 ) -> pl.Expr:
-    """(b * s) ** a: rare clusters and sparse neighbourhoods count more; a is `diversity_power`.
+    """(b * e) ** a: rare clusters count more, and samples that others have near; a is `diversity_power`.
 
     - b = sqrt(m / n_c): inverse of the cluster's size n_c, relative to the mean size m. With the square
       root a cluster's share of the choice grows as the root of its size: large subjects stay larger,
       but no longer crowd out the small ones.
-    - s = min(1, (1 - r) / (1 - t)): inverse density. r is the mean similarity to the nearest neighbours
-      and t its 0.9 quantile over the pool. A sample in a denser place than nine tenths of the pool
-      counts in proportion to its mean distance from its neighbours. All others count alike: a sample
+    - e = sqrt(1 + v): v is the number of samples in whose neighbourhood this one lies (`clusters.covers`).
+      As everyone has equally many neighbours, v is as large in thin places as in crowded ones. A sample
       that lies far from everything is as often broken as it is rare, and covers little but itself.
     """
     mean_size = pl.len() / pl.col(cluster).n_unique()
     balance = (mean_size / pl.len().over(cluster)).sqrt()
-    similarity = pl.col(to_neighbours).fill_null(0.0).fill_nan(0.0).clip(-1.0, 1.0)
-    room = (1 - similarity.quantile(DENSE, "linear")).clip(FLOOR, None)
-    sparse = ((1 - similarity) / room).clip(FLOOR, 1.0)
-    return (balance * sparse).pow(settings.diversity_power)
+    return (balance * (1 + pl.col(covers).fill_null(0)).sqrt()).pow(settings.diversity_power)
 
 
 def with_weights(scored: pl.DataFrame, settings: SelectionSettings) -> pl.DataFrame:
     """Add `quality_weight`, `diversity_weight` and their product `weight`; all above 0.
 
-    `scored` has `quality`, `cluster` and `to_neighbours`. The quantile and the sizes are those of the
-    frame, so it must hold the whole pool.
+    `scored` has `quality`, `cluster` and `covers`. The sizes are those of the frame, so it must hold the
+    whole pool.
     """
     return scored.with_columns(
         quality_weight(settings).cast(pl.Float64).alias("quality_weight"),
         diversity_weight(settings).cast(pl.Float64).alias("diversity_weight"),
     ).with_columns(weight=pl.col("quality_weight") * pl.col("diversity_weight"))
+
+
+# -- method 2: clusters -------------------------------------------------------------------------
+
+
+def cluster_sums(unit: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    """Sum of the rows of each cluster, float64 [clusters, d] (exact)."""
+    from curation import vector_kernels
+
+    sums = np.zeros((int(cluster.max()) + 1 if len(cluster) else 0, unit.shape[1]))
+    vector_kernels.add_to_groups(unit, cluster.astype(np.int64), sums)
+    return sums
+
+
+def centre_similarity(unit: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each row to the mean of its cluster, float64 [n], rounded."""
+    centres = normalise(cluster_sums(unit, cluster))
+    return np.einsum("ij,ij->i", unit, centres[cluster], dtype=np.float64).round(DECIMALS)
+
+
+def cluster_similarities(unit: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cosine similarity between rows of the same cluster, and of different clusters.
+
+    Returns
+    -------
+    within float64 [clusters], over the pairs x != y (1 for a cluster of one row, or of none); between
+    float64 [clusters, clusters], over the pairs x of c, y of d (the diagonal is without meaning).
+    """
+    sums = cluster_sums(unit, cluster)
+    size = np.bincount(cluster, minlength=len(sums)).astype(np.float64)
+    own = np.bincount(
+        cluster, np.einsum("ij,ij->i", unit, unit, dtype=np.float64), minlength=len(sums)
+    )  # similarities of rows with themselves
+    pairs = size * (size - 1)
+    within = np.divide(
+        np.einsum("ij,ij->i", sums, sums) - own, pairs, out=np.ones(len(sums)), where=pairs > 0
+    )
+    between = sums @ sums.T / np.maximum(np.outer(size, size), 1)
+    return within.round(DECIMALS), between.round(DECIMALS)
+
+
+def closeness_correction(within: np.ndarray, between: np.ndarray) -> np.ndarray:
+    """min(1, s_cc / max_d s_cd) for each cluster c, at least `FLOOR`; float64 [clusters].
+
+    s_cc is the mean similarity within c, s_cd that between c and d. Where the rows of a cluster are on
+    average nearer to another cluster than to each other, the two are one subject that was cut in two,
+    and c counts less by as much.
+    """
+    others = between.copy()
+    np.fill_diagonal(others, -np.inf)
+    nearest = others.max(axis=1, initial=-np.inf)
+    ratio = np.divide(within, nearest, out=np.ones(len(within)), where=nearest > np.maximum(within, 0))
+    return np.clip(ratio, FLOOR, 1.0)
+
+
+def cluster_weights(unit: np.ndarray, cluster: np.ndarray, quality: np.ndarray) -> pl.DataFrame:
+    """W_c = D_c * Q_c * K_c: what each cluster's share of the budget is proportional to.
+
+    - D_c = 1 - s_cc, the mean distance between the rows of c: how much there is to see in it (at least
+      `FLOOR`; of a single row nothing is known, it counts as the mean of the others).
+    - Q_c, the mean of `quality` (float64 [n], the quality weight of each row) over c.
+    - K_c, the correction for clusters that lie close to each other (`closeness_correction`).
+
+    Returns
+    -------
+    One row a cluster: cluster, rows, spread (D_c), quality (Q_c), closeness (K_c), weight (W_c).
+    Clusters without rows have weight 0.
+    """
+    within, between = cluster_similarities(unit, cluster)
+    size = np.bincount(cluster, minlength=len(within))
+    spread = np.where(size > 1, 1 - within, np.nan)
+    spread = np.where(np.isnan(spread), np.nanmean(spread) if (size > 1).any() else 1.0, spread)
+    spread = np.clip(spread, FLOOR, None)
+    mean_quality = np.bincount(cluster, quality, minlength=len(within)) / np.maximum(size, 1)
+    closeness = closeness_correction(within, between)
+    return pl.DataFrame(
+        {
+            "cluster": np.arange(len(within)),
+            "rows": size,
+            "spread": spread,
+            "quality": mean_quality,
+            "closeness": closeness,
+            "weight": np.where(size > 0, spread * mean_quality * closeness, 0.0),
+        }
+    )
+
+
+# -- method 3: neighbours -----------------------------------------------------------------------
+
+
+def neighbour_density(unit: np.ndarray, threshold: float, seed: int) -> np.ndarray:
+    """r_i = sum of cos(x_i, x_j) over all rows j with cos >= threshold, the row itself as 1; float64 [n].
+
+    Up to a constant factor this is the mean similarity of the pool to row i where whatever lies below
+    the threshold counts as 0. In pools of more than 50,000 rows the others are a seeded sample of that
+    many, scaled up: an unbiased estimate. Rows of zeros have no neighbours.
+    """
+    n = len(unit)
+    base = np.arange(n)
+    if n > _BASE_ROWS:
+        base = np.sort(np.random.default_rng([seed, 3]).permutation(n)[:_BASE_ROWS])
+    others = unit[base]
+    scale = (n - 1) / max(len(base) - 1, 1)
+    density = np.ones(n)
+    limit = np.float32(threshold)
+    for start in progress.track(range(0, n, _BLOCK), "density"):
+        rows = slice(start, min(start + _BLOCK, n))
+        near = unit[rows] @ others.T
+        near[near < limit] = 0.0
+        own = np.searchsorted(base, np.arange(rows.start, rows.stop))
+        is_base = (own < len(base)) & (
+            base[np.minimum(own, len(base) - 1)] == np.arange(rows.start, rows.stop)
+        )
+        near[np.flatnonzero(is_base), own[is_base]] = 0.0
+        density[rows] += scale * near.sum(axis=1, dtype=np.float64)
+    return np.where(has_direction(unit), density, 1.0).round(DECIMALS)
+
+
+def neighbour_weight(unit: np.ndarray, quality: np.ndarray, threshold: float, seed: int) -> np.ndarray:
+    """q_i / r_i: quality weight (float64 [n]) times the inverse of the density; float64 [n].
+
+    k rows that are equal share the weight of one, so that a crowded place counts no more than a thin
+    one, however many rows it holds.
+    """
+    return quality / neighbour_density(unit, threshold, seed)
+
+
+# -- reviews ------------------------------------------------------------------------------------
+
+
+def review_factor(cluster: np.ndarray, accepted: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """How reviews move the weight of each row, by its cluster; float64 [n].
+
+    f_c = ((a_c + 5 p) / (a_c + r_c + 5)) / p with a_c accepted and r_c rejected rows of the cluster and
+    p = (a + 1) / (a + r + 2) their overall share: the cluster's share of accepted samples, shrunk towards
+    the overall one as by five reviews, relative to it. 1 where nothing of the cluster was reviewed.
+
+    Parameters
+    ----------
+    cluster, accepted, rejected
+        int [n]; bool [n]: which rows a person accepted, and which rejected.
+    """
+    count = int(cluster.max()) + 1 if len(cluster) else 0
+    yes, no = (np.bincount(cluster, which, minlength=count) for which in (accepted, rejected))
+    overall = (yes.sum() + 1) / (yes.sum() + no.sum() + 2)
+    factor: np.ndarray = ((yes + _PRIOR * overall) / (yes + no + _PRIOR) / overall)[cluster]
+    return factor

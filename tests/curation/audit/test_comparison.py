@@ -26,6 +26,7 @@ def _pool(n: int = 60) -> tuple[pl.DataFrame, np.ndarray]:
             "quality": random.random(n),
             "cluster": pl.Series(random.integers(0, 4, n), dtype=pl.Int32),
             "to_neighbours": random.random(n),
+            "covers": random.integers(0, 9, n),
         }
     )
     return frame, random.normal(size=(n, 8)).astype(np.float32)

@@ -45,6 +45,7 @@ def _page(n: int = 40, text: str = "什么是糖尿病") -> str:
             "quality": random.random(n),
             "cluster": pl.Series(random.integers(0, 4, n), dtype=pl.Int32),
             "to_neighbours": np.full(n, 0.4),
+            "covers": np.zeros(n, dtype=np.uint32),
         },
         schema_overrides=dict.fromkeys(
             ("record_id", "shard", "prompt", "answer", "language", "terms"), pl.String

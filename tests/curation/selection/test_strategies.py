@@ -9,9 +9,8 @@ import polars as pl
 import pytest
 
 from curation import schemas
-from curation.selection import strategies
+from curation.selection import greedy, strategies
 from curation.selection.geometry import exact_unit
-from curation.selection.weights import with_weights
 from curation.settings import SelectionSettings
 from curation.verdicts import conservation
 
@@ -31,8 +30,12 @@ def _pool(n: int = 60, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
             "shard": ["a"] * n,
             "messages": pl.Series(messages, dtype=schemas.Messages),
             "quality": random.random(n),
+            **{score: random.uniform(0.2, 1.3, n) for score in ("ifd", "ifd_ppl", "entropy")},
+            "ppl": random.uniform(2, 90, n),
+            "task": [("qa", "写作", None)[i % 3] for i in range(n)],
+            "language": [("zh", "en")[i % 4 == 0] for i in range(n)],
             "cluster": pl.Series(random.integers(0, 5, n), dtype=pl.Int32),
-            "to_neighbours": random.random(n),
+            "covers": random.integers(0, 9, n),
         }
     )
     return frame, random.normal(size=(n, 12)).astype(np.float32)
@@ -117,24 +120,6 @@ def test_quality_and_rare_clusters_are_preferred() -> None:
     assert (chosen["cluster"] == 0).mean() > 0.08  # type: ignore[operator]
 
 
-def test_weights_by_hand() -> None:
-    frame = pl.DataFrame(
-        {"quality": [1.0, 0.5, None, 0.5], "cluster": [0, 0, 0, 1], "to_neighbours": [0.0, 0.0, 0.0, 0.0]}
-    )
-    got = with_weights(frame, SelectionSettings(quality_power=2, diversity_power=1))
-    assert got["quality_weight"].to_list() == pytest.approx([1, 0.25, 1e-6, 0.25])
-    assert got["diversity_weight"].to_list() == pytest.approx([(2 / 3) ** 0.5] * 3 + [2**0.5])
-    flat = with_weights(frame, SelectionSettings(quality_power=0, diversity_power=0))
-    assert flat["weight"].to_list() == [1, 1, 1, 1]
-
-
-def test_dense_places_weigh_less() -> None:
-    frame = pl.DataFrame({"quality": [1.0] * 10, "cluster": [0] * 10, "to_neighbours": [0.2] * 9 + [0.9]})
-    weight = with_weights(frame, SelectionSettings())["diversity_weight"]
-    assert weight[:9].to_list() == pytest.approx([1.0] * 9)
-    assert 0 < weight[9] < 0.2
-
-
 def _plain_k_center(unit: np.ndarray, size: int, first: int) -> list[int]:
     picks = [first]
     while len(picks) < size:
@@ -146,25 +131,25 @@ def _plain_k_center(unit: np.ndarray, size: int, first: int) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_lazy_k_center_equals_the_plain_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategies, "_PICKS", 7)
+    monkeypatch.setattr(greedy, "_PICKS", 7)
     random = np.random.default_rng(seed)
     unit = exact_unit(random.normal(size=(600, 5)))
     unit[random.random(600) < 0.1] = 0  # rows without direction, and equal rows
     unit[random.integers(600, size=60)] = unit[random.integers(600, size=60)]
-    picks, bound = strategies.k_center_greedy(unit, 60, seed)
+    picks, bound = greedy.k_center_greedy(unit, 60, seed)
     assert picks.tolist() == _plain_k_center(unit, 60, int(picks[0]))
     true = 1 - (unit @ unit[picks].T).max(axis=1)
     assert (bound >= true - 1e-6)[~np.isin(np.arange(600), picks)].all()
 
 
 def test_k_center_of_equal_rows() -> None:
-    picks, _ = strategies.k_center_greedy(exact_unit(np.ones((6, 3))), 4, seed=0)
+    picks, _ = greedy.k_center_greedy(exact_unit(np.ones((6, 3))), 4, seed=0)
     assert picks[1:].tolist() == [row for row in range(6) if row != picks[0]][:3]
 
 
 @pytest.mark.parametrize(("rows", "size", "count"), [(0, 3, 0), (3, 0, 0), (2, 5, 2)])
 def test_k_center_of_few_rows(rows: int, size: int, count: int) -> None:
-    picks, bound = strategies.k_center_greedy(exact_unit(np.eye(4)[:rows]), size, seed=0)
+    picks, bound = greedy.k_center_greedy(exact_unit(np.eye(4)[:rows]), size, seed=0)
     assert len(set(picks.tolist())) == count
     assert len(bound) == rows
 
