@@ -56,7 +56,9 @@ def read_pairs(folder: Path) -> pl.DataFrame:
     rows = read_lines(folder, "chosen_rejected", ["prompt", "chosen", "rejected", "kind", "lang"])
     human = pl.col("human").fill_null(False) if "human" in rows.columns else pl.lit(False)
     texts = pl.col("prompt", "chosen", "rejected").cast(pl.String).fill_null("")
-    return rows.select(texts, pl.col("kind", "lang").cast(pl.String).fill_null(""), human=human.cast(pl.Boolean))
+    return rows.select(
+        texts, pl.col("kind", "lang").cast(pl.String).fill_null(""), human=human.cast(pl.Boolean)
+    )
 
 
 def without(rows: pl.DataFrame, prompts: pl.Series) -> pl.DataFrame:

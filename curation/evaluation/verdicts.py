@@ -52,11 +52,17 @@ def evaluate_verdicts(folder: Path, profile: Profile, *, train: Path | None = No
     else:
         half = rows["file"].rank("dense").to_numpy().astype(np.int64) % 2
         if len(np.unique(half)) < 2:
-            raise UserError("has one file only, which cannot be split", where=str(folder), allowed="--train with another folder")
+            raise UserError(
+                "has one file only, which cannot be split",
+                where=str(folder),
+                allowed="--train with another folder",
+            )
         score = np.full(rows.height, np.nan)
         for one in np.unique(half):
             model = _model(rows.filter(half != one), profile)
-            score[half == one] = model.reward(rows["prompt"].filter(half == one), rows["answer"].filter(half == one))
+            score[half == one] = model.reward(
+                rows["prompt"].filter(half == one), rows["answer"].filter(half == one)
+            )
     return figures(rows, score, half, profile.seed)
 
 
@@ -64,7 +70,11 @@ def _read(folder: Path) -> pl.DataFrame:
     """prompt, answer, verdict, file; a folder without file names is one file."""
     rows = read_lines(folder, "rows", ["instruction", "output", "verdict"])
     given = pl.col("input").cast(pl.String).fill_null("") if "input" in rows.columns else pl.lit("")
-    file = pl.col("proofread_file").cast(pl.String).fill_null("") if "proofread_file" in rows.columns else pl.lit("")
+    file = (
+        pl.col("proofread_file").cast(pl.String).fill_null("")
+        if "proofread_file" in rows.columns
+        else pl.lit("")
+    )
     asked = pl.col("instruction").cast(pl.String).fill_null("")
     return rows.select(
         prompt=pl.when(given == "").then(asked).otherwise(asked + "\n" + given),
@@ -105,6 +115,7 @@ def figures(rows: pl.DataFrame, score: np.ndarray, half: np.ndarray, seed: int) 
     questions = letters(rows["prompt"])
     found: dict[str, float] = {}
     for bad in ("removed", "edited"):
+
         def auc(drawn: np.ndarray, bad: str = bad) -> float:
             return stratified_auc(score[drawn], verdict[drawn] == bad, verdict[drawn] == "kept", half[drawn])
 

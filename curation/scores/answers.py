@@ -9,6 +9,8 @@ A feature that cannot be measured is NaN: what is learned from them takes the me
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -119,7 +121,7 @@ def _relevance(frame: pl.DataFrame, prompt: Encoded, answer: Encoded) -> pl.Data
     )
 
 
-def _covered(of: np.ndarray, by: np.ndarray) -> np.ndarray:
+def _covered(of: Any, by: Any) -> np.ndarray:
     """Share of each row's squared TF-IDF weight in terms that the other row holds, float64 [n]."""
     held = by.copy()
     held.data = np.ones_like(held.data)
@@ -183,7 +185,9 @@ def result(prompts: pl.Series, answers: pl.Series) -> pl.Series:
     asked, told = pl.col("prompt"), pl.col("answer")
     letter = told.str.extract(r"(?:答案|选择?|选项)[^A-Za-z]{0,8}([A-F])(?:[^A-Za-z]|$)", 1)
     alone = told.str.extract(r"^\s*[(（]?([A-F])(?:[^A-Za-z]|$)", 1)
-    judgement = asked.str.contains(r"判断|是否|对吗|正确吗|对还是错|(?i:true or false)|^(?i:is|are|does|do|can)\b")
+    judgement = asked.str.contains(
+        r"判断|是否|对吗|正确吗|对还是错|(?i:true or false)|^(?i:is|are|does|do|can)\b"
+    )
     opening = told.str.head(60)
     verdict = (
         pl.when(opening.str.contains(_FALSE))

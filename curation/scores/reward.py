@@ -7,6 +7,11 @@ read with transformers (`scores.classifier`).
 Bradley & Terry (1952), "Rank analysis of incomplete block designs": the better of two answers wins with
 probability sigmoid(r(better) - r(worse)). The reward r is linear in features of prompt and answer, so
 that this is a logistic regression on differences of features.
+
+What is liked differs between languages, and what can be known of an answer depends on whether there are
+others to its prompt. So every feature has one weight for all and one more for each such domain: what the
+domains share is learned from all, the rest from their own (Daumé 2007, "Frustratingly easy domain
+adaptation").
 """
 
 from __future__ import annotations
@@ -29,10 +34,10 @@ from curation.settings import EncoderSettings
 
 #: The vectors of the model, fitted on the texts that it learns from.
 ENCODER = EncoderSettings(dimension=64, buckets_log2=16, max_tokens=384, fit_rows=20_000)  # type: ignore[call-arg]
-#: Inverse penalties, and how much the vectors count beside the named features: the best is taken.
-_PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-_VECTOR_SCALES = (0.0, 0.1, 0.3, 1.0)
-_FOLDS = 5
+#: Penalties, and then how much the vectors count beside the named features: the best of each is taken.
+_PENALTIES = (0.3, 0.1, 0.03, 0.01)
+_VECTOR_SCALES = (0.3, 0.0, 0.1, 1.0)
+_FOLDS = 3
 #: Standard deviations beyond which a feature counts no more.
 _CLIP = 4.0
 _FEWEST = 10
@@ -49,7 +54,9 @@ class RewardModel:
     mean, spread
         Of the features as they were learned from, float64 [f]; an unknown feature counts as its mean.
     weights
-        Float64 [f + 1], the last one an intercept (0 for a model of pairs).
+        Float64 [5, f]: for all, for prompts in Chinese and not, for prompts with other answers and without.
+    intercept
+        0 for a model of pairs.
     accuracy
         Cross-validated: of pairs the share that is told right, of verdicts the AUC.
     trained_on
@@ -60,6 +67,7 @@ class RewardModel:
     mean: np.ndarray
     spread: np.ndarray
     weights: np.ndarray
+    intercept: float
     accuracy: float
     trained_on: int
 
@@ -69,19 +77,20 @@ class RewardModel:
         Answers to one prompt are compared with each other (see `answers.features`): hand them over together.
         For a model of pairs only the difference of two answers to one prompt is a probability.
         """
-        design = _design(self.encoder, prompts, told)
-        reward: np.ndarray = _standard(design, self.mean, self.spread) @ self.weights[:-1] + self.weights[-1]
+        design, domains = _design(self.encoder, prompts, told)
+        standard = _standard(design, self.mean, self.spread)
+        reward: np.ndarray = np.einsum("ij,ij->i", standard, domains @ self.weights) + self.intercept
         return reward
 
     def rows(self) -> list[tuple[str, float]]:
-        """The named features and their weights."""
-        return list(zip(answers.FEATURES, self.weights[: len(answers.FEATURES)].tolist(), strict=True))
+        """The named features and their weights for all domains."""
+        return list(zip(answers.FEATURES, self.weights[0, : len(answers.FEATURES)].tolist(), strict=True))
 
     def save(self, folder: Path) -> None:
         """Write the encoder, `reward.npz` and `reward.json` into the folder."""
         self.encoder.save(folder)
         np.savez(folder / "reward.npz", mean=self.mean, spread=self.spread, weights=self.weights)
-        about = {"accuracy": self.accuracy, "trained_on": self.trained_on}
+        about = {name: getattr(self, name) for name in ("intercept", "accuracy", "trained_on")}
         (folder / "reward.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     @classmethod
@@ -92,11 +101,21 @@ class RewardModel:
             return cls(encoder=Lsa.load(folder), **{name: file[name] for name in file.files}, **about)
 
 
-def _design(encoder: Lsa, prompts: pl.Series, told: pl.Series) -> np.ndarray:
-    """Named features, then the vectors of answer, of prompt times answer, and of prompt, float64 [n, f]."""
+def _design(encoder: Lsa, prompts: pl.Series, told: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Features and domains of answers.
+
+    Returns
+    -------
+    The named features, then the vectors of answer, of prompt times answer, and of prompt, float64 [n, f];
+    1 for the domains that each belongs to, float64 [n, 5].
+    """
     asked, answer = encode(encoder, prompts), encode(encoder, told)
-    named = answers.features(prompts, told, asked, answer).to_numpy()
-    return np.hstack([named, answer.vectors, asked.vectors * answer.vectors, asked.vectors])
+    named = answers.features(prompts, told, asked, answer)
+    chinese = prompts.str.contains(r"\p{Han}").to_numpy()
+    compared = named["consensus"].is_finite().to_numpy()
+    domains = np.stack([np.ones(len(chinese)), chinese, ~chinese, compared, ~compared], axis=1)
+    vectors = (answer.vectors, asked.vectors * answer.vectors, asked.vectors)
+    return np.hstack([named.to_numpy(), *vectors]), domains.astype(np.float64)
 
 
 def _standard(design: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -120,10 +139,11 @@ def fit_pairs(prompts: pl.Series, chosen: pl.Series, rejected: pl.Series, seed: 
     _check_rows(len(prompts), "pairs")
     both = pl.concat([prompts, prompts]), pl.concat([chosen.rename("told"), rejected.rename("told")])
     encoder = Lsa.fit(pl.concat([prompts.rename("told").unique(maintain_order=True), both[1]]), ENCODER, seed)
-    design = _design(encoder, *both)
+    design, domains = _design(encoder, *both)
     mean, spread = _moments(design)
     better, worse = np.split(_standard(design, mean, spread), 2)
-    return _fitted(encoder, mean, spread, better - worse, np.ones(len(better)), np.ones(len(better)), prompts)
+    rows, ones = _Rows(better - worse, domains[: len(better)]), np.ones(len(better))
+    return _fitted(encoder, mean, spread, rows, ones, ones, prompts)
 
 
 @threadpool_limits.wrap(limits=1)
@@ -141,15 +161,18 @@ def fit_verdicts(
     if len(np.unique(good)) < 2:
         raise UserError("all verdicts are the same", where="verdicts", allowed="good and bad ones")
     encoder = Lsa.fit(pl.concat([prompts.rename("told"), told.rename("told")]), ENCODER, seed)
-    design = _design(encoder, prompts, told)
+    design, domains = _design(encoder, prompts, told)
     mean, spread = _moments(design)
     weight = np.ones(len(good)) if weight is None else weight
-    return _fitted(encoder, mean, spread, _standard(design, mean, spread), good, weight, prompts, intercept=True)
+    rows = _Rows(_standard(design, mean, spread), domains)
+    return _fitted(encoder, mean, spread, rows, good, weight, prompts, intercept=True)
 
 
 def _check_rows(rows: int, what: str) -> None:
     if rows < _FEWEST:
-        raise UserError(f"{rows} {what} are too few to learn from", where="reward model", allowed=f"{_FEWEST} or more")
+        raise UserError(
+            f"{rows} {what} are too few to learn from", where="reward model", allowed=f"{_FEWEST} or more"
+        )
 
 
 def _moments(design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,40 +183,60 @@ def _moments(design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(spread > 1e-9, spread, 1.0)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Standardised features [n, f] and domains [n, d] of what is learned from."""
+
+    features: np.ndarray
+    domains: np.ndarray
+
+    def adapted(self, vectors: float) -> np.ndarray:
+        """The features for all and then for each domain, float64 [n, d * f]; vectors are scaled."""
+        scaled = self.features * _column_scale(self.features.shape[1], vectors)
+        return np.hstack([scaled * domain[:, None] for domain in self.domains.T])
+
+
 def _fitted(
     encoder: Lsa,
     mean: np.ndarray,
     spread: np.ndarray,
-    x: np.ndarray,
+    rows: _Rows,
     label: np.ndarray,
     weight: np.ndarray,
-    groups: pl.Series,
+    prompts: pl.Series,
     *,
     intercept: bool = False,
 ) -> RewardModel:
-    """Penalties by cross-validation over prompts, then all rows; log-odds calibrated on the held-out ones."""
+    """Penalty and scale by cross-validation over prompts, then all rows; log-odds calibrated on the held-out ones."""
     from sklearn.metrics import roc_auc_score
 
-    folds = prompt_folds(groups, _FOLDS)
-    best, held_out, chosen = np.inf, np.zeros(len(x)), (_PENALTIES[0], 0.0)
-    for scale in progress.track(_VECTOR_SCALES, "reward model"):
-        scaled = x * _column_scale(x.shape[1], scale)
-        for penalty in _PENALTIES:
-            logit = np.zeros(len(x))
-            for fold in np.unique(folds):
-                rows, rest = folds != fold, folds == fold
-                w = _logistic(scaled[rows], label[rows], weight[rows], penalty, intercept)
-                logit[rest] = scaled[rest] @ w[:-1] + w[-1]
-            loss = float(weight @ np.logaddexp(0, -(2 * label - 1) * logit))
-            if loss < best - 1e-9:
-                best, held_out, chosen = loss, logit, (penalty, scale)
-    penalty, scale = chosen
-    columns = _column_scale(x.shape[1], scale)
-    weights = _logistic(x * columns, label, weight, penalty, intercept)
-    slope = _slope(held_out, label, weight)
-    weights = np.append(weights[:-1] * columns, weights[-1]) * slope
-    accuracy = float(roc_auc_score(label, held_out)) if intercept else float(np.mean(held_out > 0))
-    return RewardModel(encoder, mean, spread, weights, accuracy, len(x))
+    folds = prompt_folds(prompts, _FOLDS)
+
+    def held_out(penalty: float, x: np.ndarray) -> np.ndarray:
+        logit = np.zeros(len(x))
+        for fold in np.unique(folds):
+            seen, rest = folds != fold, folds == fold
+            if seen.any():
+                w = _logistic(x[seen], label[seen], weight[seen], penalty, intercept)
+                logit[rest] = x[rest] @ w[:-1] + w[-1]
+        return logit
+
+    def loss(logit: np.ndarray) -> float:
+        return float(weight @ np.logaddexp(0, -(2 * label - 1) * logit))
+
+    tried = {}
+    x = rows.adapted(_VECTOR_SCALES[0])
+    for penalty in progress.track(_PENALTIES, "reward model: penalty"):
+        tried[penalty, _VECTOR_SCALES[0]] = held_out(penalty, x)
+    penalty = min(tried, key=lambda one: loss(tried[one]))[0]
+    for scale in progress.track(_VECTOR_SCALES[1:], "reward model: vectors"):
+        tried[penalty, scale] = held_out(penalty, rows.adapted(scale))
+    penalty, scale = min(tried, key=lambda one: loss(tried[one]))
+    logit = tried[penalty, scale]
+    fitted = _logistic(rows.adapted(scale), label, weight, penalty, intercept) * _slope(logit, label, weight)
+    weights = fitted[:-1].reshape(rows.domains.shape[1], -1) * _column_scale(len(mean), scale)
+    accuracy = float(roc_auc_score(label, logit)) if intercept else float(np.mean(logit > 0))
+    return RewardModel(encoder, mean, spread, weights, float(fitted[-1]), accuracy, len(label))
 
 
 def prompt_folds(prompts: pl.Series, folds: int) -> np.ndarray:

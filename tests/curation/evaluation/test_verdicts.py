@@ -32,7 +32,9 @@ def write(folder: Path, files: tuple[str, ...]) -> Path:
             rows.append({**row, "instruction": f"{city}有哪些{thing}？", "output": answer})
         spelling = f"单词“word{number}”怎么拼写？"
         rows.append({**row, "instruction": spelling, "output": "必要的", "verdict": "removed"})
-        rows.append({**row, "instruction": f"改正语法错误：{city}。", "output": f"{city}。", "verdict": "edited"})
+        rows.append(
+            {**row, "instruction": f"改正语法错误：{city}。", "output": f"{city}。", "verdict": "edited"}
+        )
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / "rows.jsonl").write_text(text, encoding="utf-8")
     return folder
@@ -54,14 +56,16 @@ def test_the_figures_by_hand() -> None:
         }
     )
     found = figures(rows, np.array([0.9, 0.4, 0.5, 0.1, 0.95]), np.zeros(5), 1)
-    assert found["auc.removed"] == 0.5 and found["auc.edited"] == 0.5
+    assert found["auc.removed"] == 0.5
+    assert found["auc.edited"] == 0.5
     assert (found["removed"], found["edited"], found["kept"]) == (1, 2, 2)
 
 
 def test_halves_of_the_files_judge_each_other(tmp_path: Path) -> None:
     folder = write(tmp_path / "rows", ("一", "二"))
     found = evaluate("verdicts", folder, PROFILE, train=folder)["metrics"]
-    assert found["auc.removed"] > 0.95 and found["auc.edited"] > 0.9
+    assert found["auc.removed"] > 0.95
+    assert found["auc.edited"] > 0.9
     assert {"auc.removed.half0", "auc.removed.half1"} <= set(found)
     other = write(tmp_path / "other", ("三",))
     assert evaluate("verdicts", write(tmp_path / "one", ("一",)), PROFILE)["metrics"]["kept"] == 30

@@ -27,8 +27,10 @@ def test_what_is_seen_in_a_single_answer() -> None:
     ]
     found = measured(rows)
     assert found["log_items"][0] == pytest.approx(np.log(4))
-    assert found["steps"][0] > 0 and found["left_over"].to_list() == [0, 1, 0, 0]
-    assert found["brief_length"].to_list()[0] == 0 and found["brief_length"][1] < 0
+    assert found["steps"][0] > 0
+    assert found["left_over"].to_list() == [0, 1, 0, 0]
+    assert found["brief_length"].to_list()[0] == 0
+    assert found["brief_length"][1] < 0
     assert found["apology"].to_list() == [0, 0, 1, 0]
     assert found["numbers_kept"].to_list()[2:] == [0, 1]
     assert found["prompt_covered"][3] > found["prompt_covered"][2]

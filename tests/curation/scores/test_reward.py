@@ -36,7 +36,8 @@ def fit(pairs: pl.DataFrame, seed: int = 0) -> reward.RewardModel:
 def test_unseen_pairs_are_told_right(pairs: pl.DataFrame) -> None:
     seen, unseen = pairs.head(40), pairs.tail(20)
     model = fit(seen)
-    assert model.accuracy > 0.9 and model.trained_on == 40
+    assert model.accuracy > 0.9
+    assert model.trained_on == 40
     better, worse = (model.reward(unseen["prompt"], unseen[side]) for side in ("chosen", "rejected"))
     assert np.mean(better > worse) > 0.9
 
@@ -44,9 +45,8 @@ def test_unseen_pairs_are_told_right(pairs: pl.DataFrame) -> None:
 def test_the_other_way_round_the_weights_change_sign(pairs: pl.DataFrame) -> None:
     there = fit(pairs)
     back = reward.fit_pairs(pairs["prompt"], pairs["rejected"], pairs["chosen"], 0)
-    named = len(there.rows())
-    np.testing.assert_allclose(there.weights[:named], -back.weights[:named], atol=1e-3)
-    assert there.weights[-1] == 0.0
+    np.testing.assert_allclose(there.weights, -back.weights, atol=1e-3)
+    assert there.intercept == back.intercept == 0.0
 
 
 def test_saved_and_loaded_it_is_the_same(pairs: pl.DataFrame, tmp_path: Path) -> None:
@@ -90,5 +90,8 @@ def test_what_cannot_be_learned_from_is_said(pairs: pl.DataFrame) -> None:
 
 
 def test_a_question_is_in_one_fold_however_it_is_spaced() -> None:
-    folds = reward.prompt_folds(pl.Series(["北京 在哪里？", "北京在哪里", "北京在哪里?!", "上海在哪里？"]), 997)
-    assert len(set(folds[:3])) == 1 and folds[3] != folds[0]
+    folds = reward.prompt_folds(
+        pl.Series(["北京 在哪里？", "北京在哪里", "北京在哪里?!", "上海在哪里？"]), 997
+    )
+    assert len(set(folds[:3])) == 1
+    assert folds[3] != folds[0]
