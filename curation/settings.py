@@ -272,7 +272,7 @@ class EncoderSettings(Section):
     buckets_log2: int = Field(
         18, ge=10, le=24, description="hash buckets of the n-grams, as a power of two (lsa)"
     )
-    fit_rows: int = Field(20_000, ge=100, description="texts that the projection is fitted on, at most")
+    fit_rows: int = Field(50_000, ge=100, description="texts that the projection is fitted on, at most")
     model: str | None = Field(
         None, description="path or hub id (transformers); file in the text format of word2vec (static)"
     )
