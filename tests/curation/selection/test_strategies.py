@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from curation import schemas
+from curation.errors import UserError
 from curation.selection import greedy, strategies
 from curation.selection.geometry import exact_unit
 from curation.settings import SelectionSettings
@@ -63,6 +64,100 @@ def test_same_input_same_choice_whatever_the_order(strategy: str) -> None:
     shuffled = np.random.default_rng(9).permutation(frame.height)
     one = strategies.select_samples(frame, vectors, settings, seed=4)
     assert one.equals(strategies.select_samples(frame[shuffled], vectors[shuffled], settings, seed=4))
+
+
+@pytest.mark.parametrize("strategy", list(strategies.STRATEGIES))
+def test_every_row_says_how_it_was_taken_or_why_not(strategy: str) -> None:
+    frame, vectors = _pool()
+    rows = strategies.select_samples(frame, vectors, SelectionSettings(budget=17, strategy=strategy), seed=1)  # type: ignore[arg-type]
+    noted = pl.DataFrame([json.loads(text) for text in rows["evidence"]], infer_schema_length=None)
+    kept = (rows["verdict"] == "kept").to_numpy()
+    assert noted["strategy"].unique().to_list() == [strategy]
+    assert sorted(noted["place"]) == list(range(1, 61))
+    assert (
+        noted.filter(kept)["place"].max()
+        <= noted.filter(~pl.Series(kept) & rows["reason"].eq("over_budget"))["place"].min()
+    )  # type: ignore[operator]
+    assert noted["gain"].null_count() < 60
+    certain = noted["inclusion_probability"].is_in([0.0, 1.0]).all()
+    drawn = ("default", "random", "kmeans_random", "cluster_weighted", "neighbour_weighted", "stratified", "dsir", "mix")  # fmt: skip
+    assert certain == (strategy not in drawn)
+    if certain:
+        assert ((noted["inclusion_probability"] == 1).to_numpy() == kept).all()
+        assert noted.filter(kept)["place"].to_list().count(1) == 1
+
+
+@pytest.mark.parametrize("strategy", ["ifd_top", "deita", "superfiltering", "uncertain", "ppl_worst"])
+def test_a_score_that_is_not_there_is_named(strategy: str) -> None:
+    frame, vectors = _pool()
+    missing = strategies.NEEDS[strategy]
+    settings = SelectionSettings(strategy=strategy)  # type: ignore[arg-type]
+    for without in (frame.drop(missing), frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(missing))):
+        with pytest.raises(UserError, match=f"needs the score {missing}"):
+            strategies.select_samples(without, vectors, settings, seed=0)
+
+
+def _kept(strategy: str, frame: pl.DataFrame, vectors: np.ndarray, size: int) -> list[int]:
+    settings = SelectionSettings(budget=size, strategy=strategy, max_similarity=1)  # type: ignore[arg-type]
+    rows = strategies.select_samples(frame, vectors, settings, seed=0)
+    return np.flatnonzero((rows["verdict"] == "kept").to_numpy()).tolist()
+
+
+def test_rankings_by_hand() -> None:
+    frame, vectors = _pool(6)
+    frame = frame.with_columns(
+        ifd=pl.Series([0.5, 1.4, 0.9, 0.7, None, 0.95]),
+        ifd_ppl=pl.Series([0.5, 1.4, 0.9, 0.7, None, 0.95]),
+        entropy=pl.Series([9.0, 1, 5, 2, 3, 4]),
+        ppl=pl.Series([1.0, 99, 3, 4, 5, 2]),
+        quality=pl.Series([0.1, 0.2, 0.8, 0.9, 0.3, 0.4]),
+    )
+    assert _kept("ifd_top", frame, vectors, 2) == [2, 5]  # 1.4 is not below 1
+    assert _kept("deita", frame, vectors, 2) == [2, 3]  # 0.72 and 0.63
+    assert _kept("uncertain", frame, vectors, 2) == [2, 5]  # of 2, 3, 5
+    assert _kept("ppl_worst", frame, vectors, 2) == [2, 3]
+
+
+def test_deita_refuses_what_is_near_to_an_accepted_row() -> None:
+    frame, vectors = _pool(6)
+    vectors = np.eye(6, 12)
+    vectors[1] = [0.93, (1 - 0.93**2) ** 0.5, *[0] * 10]
+    frame = frame.with_columns(ifd=pl.lit(1.0), quality=pl.Series([0.9, 0.8, 0.1, 0.2, 0.3, 0.4]))
+    rows = strategies.select_samples(frame, vectors, SelectionSettings(budget=2, strategy="deita"), seed=0)
+    assert rows["reason"][1] == "too_similar"
+    assert json.loads(rows["evidence"][1])["limits"]["max_similarity"] == 0.9
+    assert (rows["verdict"] == "kept").to_list() == [True, False, False, False, False, True]
+
+
+def test_semdedup_keeps_the_farthest_and_what_is_unlike_it() -> None:
+    frame, _ = _pool(5)
+    angle = np.deg2rad([0, 4, 8, 60, 100])
+    frame = frame.with_columns(cluster=pl.lit(0, dtype=pl.Int32))
+    vectors = np.column_stack([np.cos(angle), np.sin(angle)])
+    # the mean lies at about 33 degrees: 100 is farthest, then 0, 60, 4, 8 (27 from it, as 60 is)
+    assert _kept("semdedup", frame, vectors, 3) == [0, 3, 4]
+
+
+def test_strata_get_the_same_number() -> None:
+    frame, vectors = _pool()
+    frame = frame.with_columns(task=pl.Series(["a"] * 50 + ["b"] * 6 + ["c"] * 4))
+    rows = strategies.select_samples(
+        frame, vectors, SelectionSettings(budget=12, strategy="stratified"), seed=0
+    )
+    kept = frame.filter(rows["verdict"] == "kept")["task"].value_counts().sort("task")["count"].to_list()
+    assert kept == [4, 4, 4]
+
+
+def test_one_pass_keeps_the_widest_distance_that_fills_the_budget() -> None:
+    frame, vectors = _pool()
+    rows = strategies.select_samples(
+        frame, vectors, SelectionSettings(budget=10, strategy="one_pass"), seed=0
+    )
+    kept = exact_unit(vectors)[(rows["verdict"] == "kept").to_numpy()]
+    radius = json.loads(rows["evidence"][0])["radius"]
+    assert len(kept) == 10
+    assert (1 - np.triu(kept @ kept.T, 1)).min() >= radius - 1e-6
+    assert radius > 0.1
 
 
 def test_another_seed_draws_another_sample() -> None:
