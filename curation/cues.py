@@ -6,8 +6,8 @@ the cues of all patterns (`text_kernels.cued`). After the index of n-grams for r
 Cox (2012), with pairs in place of trigrams, for Chinese words are short.
 Does not belong here: the patterns, and what a match means (`text`).
 
-A cue is one symbol or two that follow each other. Symbols are characters, where upper and lower case of
-ASCII are the same, all digits are `0`, all white space is a blank; `^` is the head of a line, which blanks
+A cue is one symbol or two that follow each other. Symbols are characters, where upper and lower case are
+the same, all digits are `0`, all white space is a blank; a line break is the head of a line, which blanks
 may follow.
 """
 
@@ -25,12 +25,10 @@ from typing import Any
 
 import numpy as np
 
-HEAD = "^"
+HEAD = "\n"
 _BLANK, _DIGIT = " ", "0"
 #: Sets of strings are written out up to this size.
 _MANY = 256
-#: Letters that match ASCII ones where case does not matter: the long s and the sign of Kelvin.
-_SAME_CASE = {"\u017f": "s", "\u212a": "k"}
 #: Classes that the parser of Python has no name for; each stands for too much to write out, as \w does.
 _CLASSES = re.compile(r"\\p\{\w+\}")
 _Strings = frozenset[str]
@@ -41,8 +39,8 @@ def _symbol(char: str) -> str:
         return _BLANK
     if unicodedata.category(char) == "Nd":
         return _DIGIT
-    char = _SAME_CASE.get(char, char)
-    return char.lower() if char.isascii() else char
+    folded = char.casefold()
+    return folded if len(folded) == 1 else char
 
 
 # -- reading a pattern ----------------------------------------------------------------------------
@@ -115,14 +113,16 @@ def _price(cue: str) -> int:
 
 def _cheapest(choices: Iterable[_Strings | None]) -> _Strings | None:
     known = [cues for cues in choices if cues is not None]
-    return min(known, key=lambda cues: sum(map(_price, cues)), default=None)
+    # of equal ones the last: in 共 3 页 what comes first is the common word
+    return min(reversed(known), key=lambda cues: sum(map(_price, cues)), default=None)
 
 
 def _cue_of(string: str) -> str | None:
     """One cue of a string: its rarest pair, else the symbol itself."""
     if len(string) < 2:
         return string if string not in ("", HEAD) else None
-    return min(map("".join, pairwise(string)), key=_price)
+    pairs = [one + other for one, other in pairwise(string) if other != HEAD]
+    return min(pairs, key=_price, default=None)
 
 
 def _cues_of(strings: _Strings) -> _Strings | None:
@@ -197,9 +197,11 @@ def table(patterns: Mapping[str, str]) -> Table:
     for symbol in sorted(set("".join(cue for found in wanted.values() for cue in found))):
         known.setdefault(symbol, len(known) + 1)
     symbols = np.zeros(sys.maxunicode + 1, dtype=np.uint16)
-    for code in range(0x20000):
+    for code in range(0x20000):  # no letter beyond has two cases
         symbols[code] = known.get(_symbol(chr(code)), 0)
-    symbols[ord(HEAD)] = 0
+    symbols[[ord(symbol) for symbol in known if symbol != HEAD]] = [
+        place for symbol, place in known.items() if symbol != HEAD
+    ]
     singles = np.zeros(len(known) + 1, dtype=np.uint32)
     pairs = np.zeros((len(known) + 1, len(known) + 1), dtype=np.uint32)
     for bit, found in enumerate(wanted.values()):

@@ -14,14 +14,16 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Collection, Iterator
+from functools import cache, cached_property
 from importlib import resources
 from operator import ne
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+
+from curation import cues
 
 #: Texts are worked on in blocks of so many bytes, which bounds the memory.
 _BLOCK_BYTES = 8 << 20
@@ -90,10 +92,11 @@ def _per_text(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], texts: pl.
 
 
 def _expression(
-    function: Callable[[pl.Series], pl.Series], expr: pl.Expr, dtype: Any = pl.Float64
+    function: Callable[[Block], np.ndarray | pl.Series], expr: pl.Expr, dtype: Any = pl.Float64
 ) -> pl.Expr:
     def whole(texts: pl.Series) -> pl.Series:
-        return function(texts.cast(pl.String).fill_null(""))
+        parts = [pl.Series(function(block), dtype=dtype) for block in _blocks(texts)]
+        return pl.concat([pl.Series([], dtype=dtype), *parts])
 
     return expr.map_batches(whole, return_dtype=dtype, is_elementwise=True)
 
@@ -208,12 +211,106 @@ def _suspects() -> np.ndarray:
     return suspects
 
 
-def _class_counts(texts: pl.Series) -> np.ndarray:
-    """Characters of each class: int32 (texts, classes)."""
-    from curation import text_kernels as k
+class Block:
+    """Some texts, and what is counted in them: decoded once, each count taken when it is first asked for."""
 
-    classes = character_classes()
-    return _per_text(lambda codes, starts: k.count_classes(codes, starts, classes), texts)
+    def __init__(self, texts: pl.Series) -> None:
+        self.texts = texts
+
+    @cached_property
+    def codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Code points and where each text begins."""
+        return code_points(self.texts)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Characters of each class: int32 (texts, classes)."""
+        from curation import text_kernels
+
+        counts: np.ndarray = text_kernels.count_classes(*self.codes, character_classes())
+        return counts
+
+    @cached_property
+    def visible(self) -> np.ndarray:
+        """Characters without white space and joiners (int)."""
+        from curation import text_kernels as k
+
+        visible: np.ndarray = self.counts.sum(axis=1) - self.counts[:, k.SPACE] - self.counts[:, k.JOINER]
+        return visible
+
+    @cached_property
+    def chars(self) -> np.ndarray:
+        """All characters (int64)."""
+        return np.diff(self.codes[1])
+
+    @cached_property
+    def line_shapes(self) -> np.ndarray:
+        """See `text_kernels.line_shapes`."""
+        from curation import text_kernels
+
+        shapes: np.ndarray = text_kernels.line_shapes(*self.codes, character_classes(), line_marks())
+        return shapes
+
+    @cached_property
+    def _cued(self) -> np.ndarray:
+        from curation import text_kernels
+
+        found = _cues()
+        masks: np.ndarray = text_kernels.cued(*self.codes, found.symbols, found.singles, found.pairs)
+        return masks
+
+    def cued(self, name: str) -> np.ndarray:
+        """Places of the texts that hold a cue of the pattern of that name (see `_cues`)."""
+        return np.flatnonzero(self._cued >> _cues().bits[name] & 1)
+
+    def matches(self, name: str, pattern: str, others: np.ndarray | None = None) -> np.ndarray:
+        """How often the pattern occurs in each text (float64), looked for where a cue or `others` (places) is."""
+        rows = self.cued(name) if others is None else np.union1d(self.cued(name), others)
+        found = np.zeros(len(self.texts))
+        if len(rows):
+            found[rows] = self.texts.gather(rows).str.count_matches(pattern).to_numpy()
+        return found
+
+
+def _blocks(texts: pl.Series) -> Iterator[Block]:
+    return map(Block, blocks(texts.cast(pl.String).fill_null("")))
+
+
+@cache
+def _cues() -> cues.Table:
+    """What the costly patterns cannot do without."""
+    spam = {f"spam_{group}": pattern for group, pattern in _SPAM.items()}
+    debris = {"debris": _DEBRIS.replace(_DEBRIS_HEAD + "|", ""), "readings": _READINGS, "entry": _ENTRY}
+    offence = {"abuse": _ABUSE, "slur": _SLUR, "contempt": _CONTEMPT}
+    return cues.table({**spam, **debris, **offence, "furniture": FURNITURE})
+
+
+_SHARES = ("han", "latin", "digit", "punctuation", "symbol", "broken", "foreign")
+
+
+def _share_of(name: str) -> Callable[[Block], np.ndarray]:
+    """The share of one kind of characters, see `shares`."""
+
+    def share(block: Block) -> np.ndarray:
+        from curation import text_kernels as k
+
+        classes = {
+            "han": (k.HAN, k.RARE_HAN),
+            "latin": (k.LATIN, k.ACCENTED),
+            "digit": (k.DIGIT,),
+            "punctuation": (k.PUNCTUATION,),
+            "symbol": (k.SYMBOL, k.BROKEN),
+            "broken": (k.BROKEN,),
+            "foreign": (k.KANA, k.OTHER_LETTER),
+        }[name]
+        part: np.ndarray = block.counts[:, classes].sum(axis=1) / np.maximum(block.visible, 1)
+        return part
+
+    return share
+
+
+def _visible(block: Block) -> np.ndarray:
+    return block.visible.astype(np.uint32)
 
 
 def shares(texts: pl.Series) -> pl.DataFrame:
@@ -223,35 +320,19 @@ def shares(texts: pl.Series) -> pl.DataFrame:
     `latin`, `digit`, `punctuation` (common marks), `symbol` (neither letter, digit nor common punctuation), `broken` (replacement,
     private-use and control characters) and `foreign` (letters that are neither Han nor Latin).
     """
-    from curation import text_kernels as k
-
-    counts = _class_counts(texts)
-    visible = counts.sum(axis=1) - counts[:, k.SPACE] - counts[:, k.JOINER]
-    over = np.maximum(visible, 1)
-    return pl.DataFrame(
-        {
-            "n_chars": visible.astype(np.uint32),
-            "han": (counts[:, k.HAN] + counts[:, k.RARE_HAN]) / over,
-            "latin": (counts[:, k.LATIN] + counts[:, k.ACCENTED]) / over,
-            "digit": counts[:, k.DIGIT] / over,
-            "punctuation": counts[:, k.PUNCTUATION] / over,
-            "symbol": (counts[:, k.SYMBOL] + counts[:, k.BROKEN]) / over,
-            "broken": counts[:, k.BROKEN] / over,
-            "foreign": (counts[:, k.KANA] + counts[:, k.OTHER_LETTER]) / over,
-        }
-    )
+    return measures(texts, ("n_chars", *_SHARES))
 
 
 def n_chars(expr: pl.Expr) -> pl.Expr:
     """Characters without white space (UInt32)."""
-    return _expression(lambda texts: shares(texts)["n_chars"], expr, pl.UInt32)
+    return _expression(_visible, expr, pl.UInt32)
 
 
-def _n_words(texts: pl.Series) -> pl.Series:
+def _n_words(block: Block) -> np.ndarray:
     import rjieba
 
-    counts = [sum(any(map(str.isalnum, word)) for word in rjieba.cut(text)) for text in texts]
-    return pl.Series(counts, dtype=pl.UInt32)
+    counts = [sum(any(map(str.isalnum, word)) for word in rjieba.cut(text)) for text in block.texts]
+    return np.array(counts, dtype=np.uint32)
 
 
 def n_words(expr: pl.Expr) -> pl.Expr:
@@ -259,28 +340,24 @@ def n_words(expr: pl.Expr) -> pl.Expr:
     return _expression(_n_words, expr, pl.UInt32)
 
 
-def _share(expr: pl.Expr, name: str) -> pl.Expr:
-    return _expression(lambda texts: shares(texts)[name], expr)
-
-
 def han_share(expr: pl.Expr) -> pl.Expr:
     """Share of Han characters among all but white space."""
-    return _share(expr, "han")
+    return _expression(_share_of("han"), expr)
 
 
 def latin_share(expr: pl.Expr) -> pl.Expr:
     """Share of Latin letters among all but white space."""
-    return _share(expr, "latin")
+    return _expression(_share_of("latin"), expr)
 
 
 def digit_share(expr: pl.Expr) -> pl.Expr:
     """Share of digits among all but white space."""
-    return _share(expr, "digit")
+    return _expression(_share_of("digit"), expr)
 
 
 def symbol_share(expr: pl.Expr) -> pl.Expr:
     """Share of characters that are neither letters, digits nor common punctuation."""
-    return _share(expr, "symbol")
+    return _expression(_share_of("symbol"), expr)
 
 
 # -- language -----------------------------------------------------------------------------------
@@ -306,10 +383,10 @@ def _is_foreign(text: str) -> bool:
     return found not in ("en", "pcm", "zh", "ja", "ko") and float(probability) >= _SURE
 
 
-def _languages(texts: pl.Series) -> pl.Series:
+def _languages(block: Block) -> pl.Series:
     from curation import text_kernels as k
 
-    counts = _class_counts(texts).astype(np.float64)
+    texts, counts = block.texts, block.counts.astype(np.float64)
     han = counts[:, k.HAN] + counts[:, k.RARE_HAN]
     latin = counts[:, k.LATIN] + counts[:, k.ACCENTED]
     foreign = counts[:, k.KANA] + counts[:, k.OTHER_LETTER]
@@ -537,7 +614,7 @@ def simplify(texts: pl.Series) -> pl.DataFrame:
     """
     table, telling = _traditional()
     maybe = texts.str.contains(f"[{telling}{_VARIANTS}]")
-    counts = _class_counts(texts.filter(maybe))
+    counts = Block(texts.filter(maybe)).counts
     chinese = pl.Series(counts[:, _KANA] <= np.maximum(0.05 * counts[:, _HAN], 1), dtype=pl.Boolean)
     is_chinese = _put(maybe, maybe.arg_true(), chinese) if maybe.any() else maybe
     needs = texts.str.contains(f"[{telling}]") & is_chinese
@@ -787,9 +864,10 @@ def _escaped(texts: pl.Series) -> np.ndarray:
     return counts
 
 
-def _garble_scores(texts: pl.Series) -> pl.Series:
-    over = np.maximum(shares(texts)["n_chars"].to_numpy(), 1)
-    return pl.Series(np.minimum((_per_text(_count_garbled, texts) + _escaped(texts)) / over, 1.0))
+def _garble_scores(block: Block) -> np.ndarray:
+    over = np.maximum(block.visible, 1)
+    scores: np.ndarray = np.minimum((_count_garbled(*block.codes) + _escaped(block.texts)) / over, 1.0)
+    return scores
 
 
 def garble_score(expr: pl.Expr) -> pl.Expr:
@@ -804,13 +882,11 @@ def garble_score(expr: pl.Expr) -> pl.Expr:
     return _expression(_garble_scores, expr)
 
 
-def _repetition_scores(texts: pl.Series) -> pl.Series:
+def _repetition_scores(block: Block) -> np.ndarray:
     from curation import text_kernels
 
-    classes = character_classes()
-    return pl.Series(
-        _per_text(lambda codes, starts: text_kernels.repeated(codes, starts, classes, 10, 40), texts)
-    )
+    scores: np.ndarray = text_kernels.repeated(*block.codes, character_classes(), 10, 40)
+    return scores
 
 
 def repetition_score(expr: pl.Expr) -> pl.Expr:
@@ -849,20 +925,21 @@ FURNITURE = (
 _SENTENCE_END = r"[。！？；…”：:.!?;，,、）)」』|\]}]\s*$"
 
 
-def _furniture(texts: pl.Series) -> np.ndarray:
+def _furniture(block: Block) -> np.ndarray:
     """Characters of each text in lines that are page furniture (int64).
 
     A short line with a cue is furniture whole; in a long one only the cue counts. Where there are two
     cues and more, short lines without punctuation (link lists) and bars of links count as well.
     """
-    counts = np.zeros(len(texts), dtype=np.int64)
-    maybe = texts.str.contains(FURNITURE)
-    if not maybe.any():
+    counts = np.zeros(len(block.texts), dtype=np.int64)
+    rows = block.cued("furniture")
+    rows = rows[block.texts.gather(rows).str.contains(FURNITURE).to_numpy()]
+    if not len(rows):
         return counts
     line = pl.col("line")
     length = line.str.len_chars().cast(pl.Int64)
     lines = (
-        pl.DataFrame({"row": maybe.arg_true(), "line": texts.filter(maybe).str.split("\n")})
+        pl.DataFrame({"row": rows, "line": block.texts.gather(rows).str.split("\n")})
         .explode("line")
         .with_columns(line.str.strip_chars())
         .with_columns(
@@ -892,8 +969,8 @@ def _furniture(texts: pl.Series) -> np.ndarray:
     return counts
 
 
-def _markup_scores(texts: pl.Series) -> pl.Series:
-    over = np.maximum(texts.str.len_chars().to_numpy().astype(np.float64), 1)
+def _markup_scores(block: Block) -> np.ndarray:
+    texts, over = block.texts, np.maximum(block.chars.astype(np.float64), 1)
     tags = np.zeros(len(texts), dtype=np.float64)
     maybe = texts.str.contains(_TAG)
     if maybe.any():
@@ -902,7 +979,8 @@ def _markup_scores(texts: pl.Series) -> pl.Series:
             pl.Int64
         )
         tags[maybe.arg_true().to_numpy()] = gone.to_numpy()
-    return pl.Series(np.minimum((tags + _furniture(texts)) / over, 1.0))
+    scores: np.ndarray = np.minimum((tags + _furniture(block)) / over, 1.0)
+    return scores
 
 
 def markup_score(expr: pl.Expr) -> pl.Expr:
@@ -938,17 +1016,18 @@ _SPAM_WEIGHTS = {"contact": 1.5, "gambling": 1.5, "casino": 3.0, "adult": 1.5, "
 _HONEST = r"(?i)(?:腾讯|新浪|搜狐|网易|央视|凤凰|虎扑|咪咕|优酷|阿里|人民|新华|中国|乐视|百度|京东|cctv\d?|pptv|espn|sina)(?:体育|国际|娱乐)(?:app|官网|官方|网站|下载|登[录陆入])"
 
 
-def _spam_hits(texts: pl.Series, group: str) -> np.ndarray:
-    hits = texts.str.count_matches(_SPAM[group]).fill_null(0).to_numpy().astype(np.float64)
-    if group == "casino" and hits.any():
-        hits = np.maximum(hits - texts.str.count_matches(_HONEST).fill_null(0).to_numpy(), 0)
-    return hits
+def _spam_hits(block: Block, group: str) -> np.ndarray:
+    hits = block.matches(f"spam_{group}", _SPAM[group])
+    rows = np.flatnonzero(hits)
+    if group == "casino" and len(rows):
+        hits[rows] -= block.texts.gather(rows).str.count_matches(_HONEST).to_numpy()
+    return np.maximum(hits, 0)
 
 
-def _spam_strength(texts: pl.Series) -> np.ndarray:
+def _spam_strength(block: Block) -> np.ndarray:
     """Weight of the cues of each text for each 200 characters (float64)."""
-    length = np.maximum(texts.str.len_chars().to_numpy() / 200, 1.0)
-    hits = {group: _spam_hits(texts, group) for group in _SPAM}
+    length = np.maximum(block.chars / 200, 1.0)
+    hits = {group: _spam_hits(block, group) for group in _SPAM}
     # each further hit of a group says less than the one before
     weights = {group: _SPAM_WEIGHTS[group] * np.log2(1.0 + found) for group, found in hits.items()}
     several = 0.5 + 0.5 * sum((found > 0).astype(np.float64) for found in hits.values())
@@ -958,8 +1037,9 @@ def _spam_strength(texts: pl.Series) -> np.ndarray:
     return strength
 
 
-def _spam_scores(texts: pl.Series) -> pl.Series:
-    return pl.Series(1.0 - np.exp2(-_spam_strength(texts) / 4.0))
+def _spam_scores(block: Block) -> np.ndarray:
+    scores: np.ndarray = 1.0 - np.exp2(-_spam_strength(block) / 4.0)
+    return scores
 
 
 def spam_score(expr: pl.Expr) -> pl.Expr:
@@ -972,8 +1052,9 @@ def spam_score(expr: pl.Expr) -> pl.Expr:
     return _expression(_spam_scores, expr)
 
 
-def _title_spam_scores(texts: pl.Series) -> pl.Series:
-    return pl.Series(1.0 - np.exp2(-_spam_strength(texts) / 2.0))
+def _title_spam_scores(block: Block) -> np.ndarray:
+    scores: np.ndarray = 1.0 - np.exp2(-_spam_strength(block) / 2.0)
+    return scores
 
 
 def title_spam_score(expr: pl.Expr) -> pl.Expr:
@@ -985,8 +1066,12 @@ def title_spam_score(expr: pl.Expr) -> pl.Expr:
 
 # Pieces that a page leaves in a text that was cut out of it carelessly: halves of dates and brackets, lines
 # and texts that begin in the middle of a sentence, counters, attachments.
+#: A text that begins in the middle of brackets; it can only lie in so many first characters.
+_DEBRIS_HEAD, _HEAD_CHARS = r"\A[^\n(（]{6,80}[)）]", 82
 _DEBRIS = (
-    r"(?m)^[ \t]*\d{1,2}[ \t]+\d{1,2}:\d{2}(?::\d{2})?(?:[ \t]|$)|^[ \t]*\d{1,4}[ \t]*[\]】][ \t]*$|^[ \t]*[，。、；：][\p{Han}A-Za-z]|\A[^\n(（]{6,80}[)）]|"
+    r"(?m)^[ \t]*\d{1,2}[ \t]+\d{1,2}:\d{2}(?::\d{2})?(?:[ \t]|$)|^[ \t]*\d{1,4}[ \t]*[\]】][ \t]*$|^[ \t]*[，。、；：][\p{Han}A-Za-z]|"
+    + _DEBRIS_HEAD
+    + "|"
     r"\d\s?[KM]B,?\s*下载次数|(?:下载|浏览)(?:次数|量)\s*[:：]?\s*\d+|阅读(?:次数|量|数)\s*[:：]?\s*\d+|阅读[(（]\d+[)）]|\(\d+\)\s*次(?:阅读|浏览)|\d+\s?(?:个|条)评论|\d+人气|\d+\s*人来访|(?:博文|图片数)\s*[:：]\s*\d+|"
     r"target=[\"']?_blank|本文(?:访问|链接)?(?:地址|链接|网址)\s*[:：]|成语接龙\s*[:：]|document\.write|"
     r"^[ \t]*(?:热门|相关|推荐)(?:城市|标签|文章|阅读|新闻|产品)\s*[:：]?[ \t]*$"
@@ -1025,29 +1110,39 @@ def lines(texts: pl.Series) -> pl.DataFrame:
     without an end, as the titles in a list of links), and `repeated`, the share of the text's visible characters
     that lies in lines of at least four which occurred before.
     """
-    from curation import text_kernels
-
-    classes, marks = character_classes(), line_marks()
-    shapes = _per_text(lambda codes, starts: text_kernels.line_shapes(codes, starts, classes, marks), texts)
-    n_lines = np.maximum(shapes[:, 0], 1)
-    return pl.DataFrame(
-        {
-            "n_lines": shapes[:, 0].astype(np.uint32),
-            "ended": shapes[:, 1] / n_lines,
-            "bare": shapes[:, 2] / n_lines,
-            "repeated": shapes[:, 3] / np.maximum(shapes[:, 4], 1),
-        }
+    return measures(texts, ("n_lines", "ended", "bare", "repeated_lines")).rename(
+        {"repeated_lines": "repeated"}
     )
 
 
-def _debris_scores(texts: pl.Series) -> pl.Series:
-    shape = lines(texts)
-    n_lines = np.maximum(shape["n_lines"].to_numpy(), 1)
-    pieces = _PIECE * texts.str.count_matches(_DEBRIS).fill_null(0).to_numpy().astype(np.float64)
-    for pattern in (_READINGS, _ENTRY):
-        found = texts.str.count_matches(pattern).fill_null(0).to_numpy()
+def _n_lines(block: Block) -> np.ndarray:
+    return block.line_shapes[:, 0].astype(np.uint32)
+
+
+def _line_share(kind: int) -> Callable[[Block], np.ndarray]:
+    """The share of one kind of lines; of the kinds see `text_kernels.line_shapes`."""
+
+    def share(block: Block) -> np.ndarray:
+        part: np.ndarray = block.line_shapes[:, kind] / np.maximum(block.line_shapes[:, 0], 1)
+        return part
+
+    return share
+
+
+def _repeated_lines(block: Block) -> np.ndarray:
+    part: np.ndarray = block.line_shapes[:, 3] / np.maximum(block.line_shapes[:, 4], 1)
+    return part
+
+
+def _debris_scores(block: Block) -> np.ndarray:
+    begun = block.texts.str.head(_HEAD_CHARS).str.contains(_DEBRIS_HEAD).to_numpy()
+    pieces = _PIECE * block.matches("debris", _DEBRIS, np.flatnonzero(begun))
+    for name, pattern in (("readings", _READINGS), ("entry", _ENTRY)):
+        found = block.matches(name, pattern)
         pieces += np.where(found >= _MANY, found, 0)
-    return pl.Series(np.minimum(shape["bare"].to_numpy() + pieces / n_lines, 1.0))
+    n_lines = np.maximum(block.line_shapes[:, 0], 1)
+    scores: np.ndarray = np.minimum(_line_share(2)(block) + pieces / n_lines, 1.0)
+    return scores
 
 
 def debris_score(expr: pl.Expr) -> pl.Expr:
@@ -1075,18 +1170,19 @@ _SLUR = (
 _CONTEMPT = r"猴子?|猩猩|狗|猪|丑|臭|脏|贱|蠢|屎|屁|滚|懒|坏|骗|偷|抢|性病|艾滋|吸毒|强奸|野蛮|愚昧|劣[等根质]|低[等贱劣]|没(?:素质|教养|文化|脑子)|素质(?:低|差)|素质太|灭[绝族种]|入侵|寄生|活该|可悲|可笑|呵呵|嫌弃|讨厌|看不起|瞧不起|鄙视|歧视链|最烂|坑蒙拐骗|好吃懒做"
 #: Who speaks against contempt uses its words as well.
 _AGAINST = r"反对|尊重|平等|包容|刻板印象|偏见|歧视|请不要|不应该?|不能因为|消除|理解|呼吁|权益|保护|法律|研究|报道|统计"
-_OFFENCE_WEIGHTS = ((_ABUSE, 2.0), (_SLUR, 1.5), (_CONTEMPT, 0.6))
+_OFFENCE = {"abuse": (_ABUSE, 2.0), "slur": (_SLUR, 1.5), "contempt": (_CONTEMPT, 0.6)}
 
 
-def _offence_scores(texts: pl.Series) -> pl.Series:
-    strength = np.zeros(len(texts))
-    for pattern, weight in _OFFENCE_WEIGHTS:
-        strength += weight * texts.str.count_matches(pattern).fill_null(0).to_numpy()
-    if not strength.any():
-        return pl.Series(strength)
-    against = texts.str.count_matches(_AGAINST).fill_null(0).to_numpy()
-    length = np.maximum(texts.str.len_chars().to_numpy() / 100, 1.0)
-    return pl.Series(1.0 - np.exp2(-strength / (1.0 + against) / length))
+def _offence_scores(block: Block) -> np.ndarray:
+    strength = np.zeros(len(block.texts))
+    for name, (pattern, weight) in _OFFENCE.items():
+        strength += weight * block.matches(name, pattern)
+    rows = np.flatnonzero(strength)
+    if len(rows):
+        against = block.texts.gather(rows).str.count_matches(_AGAINST).to_numpy()
+        length = np.maximum(block.chars[rows] / 100, 1.0)
+        strength[rows] = 1.0 - np.exp2(-strength[rows] / (1.0 + against) / length)
+    return strength
 
 
 def offence_score(expr: pl.Expr) -> pl.Expr:
@@ -1096,6 +1192,41 @@ def offence_score(expr: pl.Expr) -> pl.Expr:
     speak against contempt (prejudice, respect, equality) lower it. Irony and quotation are not seen.
     """
     return _expression(_offence_scores, expr)
+
+
+# -- several measures at once ---------------------------------------------------------------------
+
+_MEASURES: dict[str, Callable[[Block], np.ndarray | pl.Series]] = {
+    "n_chars": _visible,
+    "n_words": _n_words,
+    **{name: _share_of(name) for name in _SHARES},
+    "language": _languages,
+    "garble": _garble_scores,
+    "repetition": _repetition_scores,
+    "markup": _markup_scores,
+    "spam": _spam_scores,
+    "debris": _debris_scores,
+    "offence": _offence_scores,
+    "n_lines": _n_lines,
+    "ended": _line_share(1),
+    "bare": _line_share(2),
+    "repeated_lines": _repeated_lines,
+}
+
+
+def measures(texts: pl.Series, names: Collection[str]) -> pl.DataFrame:
+    """Several measures of the same texts, which are decoded only once.
+
+    `names`: `n_chars`, `n_words`, `language`, the shares of `shares`; `garble`, `repetition`, `markup`,
+    `spam`, `debris` and `offence`, each as the function of the name with `_score`; `n_lines`, `ended`,
+    `bare` and `repeated_lines` as in `lines`. Returns a column each, in that order.
+    """
+    parts = [_measured(block, names) for block in _blocks(texts)]
+    return pl.concat(parts) if parts else _measured(Block(pl.Series([], dtype=pl.String)), names)
+
+
+def _measured(block: Block, names: Collection[str]) -> pl.DataFrame:
+    return pl.DataFrame({name: _MEASURES[name](block) for name in names})
 
 
 # -- heads of texts -----------------------------------------------------------------------------

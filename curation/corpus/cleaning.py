@@ -194,37 +194,18 @@ def _rules(settings: CleanSettings) -> list[Rule]:
 def _measures(frame: pl.DataFrame, settings: CleanSettings) -> pl.DataFrame:
     """What the rules that are on ask for, and always `language` and `n_chars`."""
     on = {measure for _, setting, measure in _LIMITS if getattr(settings, setting) not in (None, ())}
-    column = pl.col("text")
-    costly = {
-        "n_words": text.n_words(column),
-        "garble": text.garble_score(column),
-        "repetition": text.repetition_score(column),
-        "markup": text.markup_score(column),
-        "debris": text.debris_score(column),
-        "offence": text.offence_score(column),
-        "spam": _spam("title" in frame.columns),
-        "blocked_term": _blocked_term(settings.blocked_terms, settings.traditional_to_simplified),
-    }
-    shares = text.shares(frame["text"]).select(
-        "n_chars",
-        symbol_share="symbol",
-        digit_share="digit",
-        punctuation_share="punctuation",
-        latin_share="latin",
-    )
-    measured = frame.select(
-        language=text.language(column), **{name: score for name, score in costly.items() if name in on}
-    ).hstack(shares)
-    if on & {"line_repetition", "sentence_ends"}:
-        lines = text.lines(frame["text"])
-        measured = measured.hstack(lines.select(line_repetition="repeated", sentence_ends="ended"))
+    renamed = {"line_repetition": "repeated_lines", "sentence_ends": "ended", "symbol_share": "symbol", "digit_share": "digit",
+               "punctuation_share": "punctuation", "latin_share": "latin"}  # fmt: skip
+    wanted = ["language", "n_chars", *sorted(on - {"language", "n_chars", "blocked_term"})]
+    found = text.measures(frame["text"], [renamed.get(name, name) for name in wanted])
+    measured = pl.DataFrame(dict(zip(wanted, found, strict=True)))
+    if "spam" in on and "title" in frame.columns:
+        titled = frame.select(text.title_spam_score(pl.col("title"))).to_series()
+        measured = measured.with_columns(spam=1 - (1 - pl.col("spam")) * (1 - titled))
+    if "blocked_term" in on:
+        terms = _blocked_term(settings.blocked_terms, settings.traditional_to_simplified)
+        measured = measured.hstack(frame.select(blocked_term=terms))
     return measured
-
-
-def _spam(titled: bool) -> pl.Expr:
-    """Spam in the text or in its title."""
-    spam = text.spam_score(pl.col("text"))
-    return 1 - (1 - spam) * (1 - text.title_spam_score(pl.col("title"))) if titled else spam
 
 
 def _blocked_term(terms: tuple[str, ...], simplify: bool) -> pl.Expr:
