@@ -324,9 +324,7 @@ class _Server:
             )
 
 
-def _post(
-    client: httpx.Client, url: str, body: bytes, timeout: float
-) -> tuple[int, httpx.Headers, bytes]:
+def _post(client: httpx.Client, url: str, body: bytes, timeout: float) -> tuple[int, httpx.Headers, bytes]:
     """One request within `timeout` seconds in all, however slowly the bytes come."""
     deadline = time.monotonic() + timeout
     content = bytearray()
