@@ -61,7 +61,7 @@ def test_quotas_and_floors_are_kept_to(strategy: str) -> None:
     assert source["forum"] >= 6
     assert max(language.values()) <= 24
     full = rows.filter(pl.col("reason") == "over_quota")
-    assert full.height
+    assert full.height or strategy == "default"  # whose probabilities keep to the quotas
     assert {json.loads(text)["full"] for text in full["evidence"]} <= {"source", "language"}
 
 
