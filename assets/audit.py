@@ -38,6 +38,7 @@ def _pool(
     return (
         strategies.join_pool(judged_scores(judgements, scores), sft_pool, clusters)
         .join(clusters.select("record_id", "terms"), on="record_id")
+        .join(scores.select("record_id", "match", *measures.FAULTS), on="record_id")
         .join(embeddings.select("record_id", "vector"), on="record_id")
         .sort("record_id")
         .collect()
@@ -85,6 +86,7 @@ def strategy_comparison(
     "audit",
     lineage.learn(),
     watches=["unique_docs", "domain_docs", "answers"],
+    version=2,
     all_rows=["sft_set"],
     kinds=["html"],
 )

@@ -15,7 +15,10 @@ import polars as pl
 
 from curation import progress, verdicts
 from curation.records import digest
+from curation.selection import kmeans
 from curation.selection.geometry import exact_unit, has_direction
+from curation.selection.sampling import pivotal_sample
+from curation.vectors import top_k
 
 NEAR_DUPLICATE = 0.95
 RANDOM_DRAWS = 5
@@ -26,6 +29,8 @@ _TOKEN_CHARS = 1_000
 #: Beyond this many rows near-duplicate pairs are not counted (the work grows with the square).
 _PAIR_ROWS = 20_000
 _SMOOTHING = 0.5
+#: Rows of the pool that a set's vectors are compared with.
+_REFERENCE_ROWS = 5_000
 
 
 # -- coverage -----------------------------------------------------------------------------------
@@ -35,6 +40,54 @@ def cluster_coverage(cluster: np.ndarray, chosen: np.ndarray) -> float:
     """Share of the pool's clusters that have at least one chosen row."""
     pool = np.unique(cluster)
     return len(np.unique(cluster[chosen])) / len(pool) if len(pool) else 0.0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far a set meets the targets of a taxonomy, under three names.
+
+    Attributes
+    ----------
+    scenes
+        Scene coverage: share of the scenes that have at least one sample.
+    samples
+        Sample coverage: sum over all scenes of w_s min(1, n_s / n*_s), with weights that add up to 1. A scene
+        without samples counts as 0.
+    samples_covered
+        The same, averaged over the scenes that have samples only (their weights scaled to add up to 1): how
+        full the scenes are that are there at all.
+    """
+
+    scenes: float
+    samples: float
+    samples_covered: float
+
+
+def scene_coverage(counts: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> Coverage:
+    """Coverage of the scenes of a taxonomy.
+
+    Parameters
+    ----------
+    counts, targets
+        [scenes]: samples of each scene, and how many there should be (above 0).
+    weights
+        [scenes]: how much each scene counts (None: all alike).
+
+    Raises
+    ------
+    ValueError
+        There is no scene, a target or the sum of the weights is not above 0, or the lengths differ.
+    """
+    counts, targets = np.asarray(counts, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    weights = np.ones(len(counts)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not len(counts) or not len(counts) == len(targets) == len(weights):
+        raise ValueError("counts, targets and weights must be of one length, at least 1")
+    if (targets <= 0).any() or (weights < 0).any() or weights.sum() <= 0:
+        raise ValueError("targets must be above 0, weights at least 0 and not all 0")
+    met, weights = np.minimum(counts / targets, 1.0), weights / weights.sum()
+    there = counts > 0
+    covered = float((weights * met)[there].sum() / weights[there].sum()) if weights[there].sum() > 0 else 0.0
+    return Coverage(float(there.mean()), float((weights * met).sum()), covered)
 
 
 def nearest_chosen(unit: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -135,6 +188,84 @@ def js_divergence(counts: np.ndarray, reference: np.ndarray) -> float:
     return float((p * np.log2(p / middle)).sum() + (q * np.log2(q / middle)).sum()) / 2
 
 
+def interval(
+    measure: Callable[[np.ndarray], float], rows: int, seed: int, draws: int = 200, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap interval of a measure (Efron, 1979): quantiles over samples of the rows with replacement.
+
+    Parameters
+    ----------
+    measure
+        Takes row numbers, int64 [rows], each any number of times.
+    rows
+        Rows of the set that is measured.
+
+    Raises
+    ------
+    ValueError
+        There are no rows.
+    """
+    if rows < 1:
+        raise ValueError("an interval needs at least one row")
+    random = np.random.default_rng([seed, 13])
+    values = [measure(random.integers(0, rows, rows)) for _ in range(draws)]
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def embedding_js(rows: np.ndarray, reference: np.ndarray, cells: int = 64, seed: int = 0) -> float:
+    """JS divergence of two sets of unit vectors (on the grid) in embedding space, 0 to 1.
+
+    Both are counted in the cells of spherical k-means trained on the two together: a histogram in many
+    dimensions, as MAUVE has it (Pillutla et al., 2021).
+    """
+    both = np.concatenate([rows, reference])
+    if not len(rows) or not len(reference):
+        return 0.0
+    centres = kmeans.train(both, min(cells, len(both)), seed)
+    cell, _ = kmeans.assign(both, centres)
+    one, other = (np.bincount(part, minlength=len(centres)) for part in np.split(cell, [len(rows)]))
+    return js_divergence(one, other)
+
+
+# -- resampling ---------------------------------------------------------------------------------
+
+
+def resampling_rates(groups: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """How many times each row must be taken for its group to have its share of the reference; float64 [n].
+
+    n q_g / n_g for a row of group g, with q the shares of the reference: above 1 the group is
+    over-sampled, below 1 under-sampled. Groups that the rows lack are left out of the reference.
+
+    Parameters
+    ----------
+    groups
+        int64 [n].
+    reference
+        [groups]: counts or shares of the reference distribution.
+    """
+    size = np.bincount(groups, minlength=len(reference)).astype(np.float64)
+    wanted = np.where(size > 0, np.asarray(reference, dtype=np.float64), 0.0)
+    if wanted.sum() <= 0:
+        raise ValueError("no group of the reference is among the rows")
+    rate: np.ndarray = (len(groups) * wanted / wanted.sum() / np.maximum(size, 1.0))[groups]
+    return rate
+
+
+def resample(groups: np.ndarray, reference: np.ndarray, seed: int) -> np.ndarray:
+    """Row numbers of a set of the same size with the reference's distribution; int64 [n], ascending.
+
+    A row of rate r (`resampling_rates`) is taken floor(r) times, and once more with the chance that is
+    left, by the pivotal design: group by group the numbers are right to within one.
+    """
+    rates = resampling_rates(groups, reference)
+    whole = np.floor(rates + 1e-9)
+    line = np.argsort(groups, kind="stable")
+    more = np.zeros(len(groups), dtype=bool)
+    more[line] = pivotal_sample(np.clip(rates - whole, 0.0, 1.0)[line], seed)
+    return np.repeat(np.arange(len(groups)), whole.astype(np.int64) + more)
+
+
 # -- redundancy ---------------------------------------------------------------------------------
 
 
@@ -147,6 +278,14 @@ def near_duplicates(unit: np.ndarray, limit: float = NEAR_DUPLICATE) -> int:
         for other in range(start + _BLOCK, len(unit), _BLOCK):
             pairs += int(np.count_nonzero(block @ unit[other : other + _BLOCK].T >= limit))
     return pairs
+
+
+def near_duplicate_share(unit: np.ndarray, limit: float = NEAR_DUPLICATE) -> float:
+    """Share of the rows that have another row of the set with cos >= limit."""
+    if len(unit) < 2:
+        return 0.0
+    nearest, _ = top_k(unit, unit, 1, np.arange(len(unit)))
+    return float((nearest[:, 0] >= limit).mean())
 
 
 @dataclass(frozen=True)
@@ -188,11 +327,17 @@ class Words:
         """Number of times each word occurs, int64 [vocabulary]."""
         return np.bincount(self.word, minlength=self.vocabulary)
 
-    def distinct_2(self) -> float:
-        """Distinct-2 (Li et al., 2016): different word pairs / all word pairs, within rows."""
-        inside = self.row[1:] == self.row[:-1]
-        pairs = (self.word[:-1] * self.vocabulary + self.word[1:])[inside]
-        return len(np.unique(pairs)) / len(pairs) if len(pairs) else 0.0
+    def distinct(self, n: int) -> float:
+        """Distinct-n (Li et al., 2016): different n-grams of words / all of them, within rows; n is 1 to 3."""
+        last = len(self.word) - n + 1
+        if last <= 0:
+            return 0.0
+        inside = self.row[n - 1 :] == self.row[:last]
+        grams = np.zeros(last, dtype=np.int64)
+        for place in range(n):
+            grams = grams * self.vocabulary + self.word[place : place + last]
+        grams = grams[inside]
+        return len(np.unique(grams)) / len(grams) if len(grams) else 0.0
 
 
 # -- side by side -------------------------------------------------------------------------------
@@ -206,13 +351,20 @@ MEASURES: dict[str, tuple[str, bool | None]] = {
     "mean_pairwise_distance": ("D(S): mean cosine distance between two samples of the set", True),
     "vendi_score": ("effective number of different samples in the set", True),
     "cluster_entropy": ("entropy of the clusters in the set, bits", True),
+    "distinct_1": ("different words / all words, on equally many samples", True),
     "distinct_2": ("different word pairs / all word pairs, on equally many samples", True),
+    "distinct_3": ("different word triples / all word triples, on equally many samples", True),
+    "near_duplicate_share": ("share of samples with another at a cosine similarity of 0.95 or more", False),
+    "sample_coverage": ("mean of min(1, n / n*) over the clusters, n* = size of the set / number of clusters", True),
+    "sample_coverage_covered": ("the same over the clusters that have a sample in the set", True),
     "near_duplicate_pairs": ("pairs in the set with a cosine similarity of 0.95 or more", False),
     "cluster_kl": ("KL divergence of the clusters in the set from those of the pool, bits", None),
     "cluster_js": ("JS divergence of the clusters in the set from those of the pool, 0 to 1", None),
+    "embedding_js": ("JS divergence of the vectors in the set from those of the pool, 0 to 1", None),
     "token_kl": ("KL divergence of the words in the set from those of the pool, bits", None),
     "token_js": ("JS divergence of the words in the set from those of the pool, 0 to 1", None),
     "mean_quality": ("mean quality score", True),
+    "noise": ("estimated share of defective samples: mean chance of the worst fault that the scores saw", False),
     "mean_answer_chars": ("mean length of the answers, characters", None),
     "median_answer_chars": ("median length of the answers, characters", None),
     "mean_prompt_chars": ("mean length of the prompts, characters", None),
@@ -241,7 +393,7 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
     Returns
     -------
     Rows of the table SelectionReport (without `run_id`), one a measure. `random` is the mean over five
-    draws; the evidence has their range. What cannot be measured (no texts, too many rows) is null.
+    draws; the evidence has their range, and bootstrap intervals of the divergences of clusters. What cannot be measured (no texts, too many rows) is null.
     """
     order = pool["record_id"].arg_sort()
     pool, unit = pool[order], exact_unit(vectors)[order.to_numpy()]
@@ -255,6 +407,8 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
     selected, whole = measured(mask), measured(everything)
     randoms = [measured(draw) for draw in draws]
     drawn = {name: [one[name] for one in randoms if one[name] is not None] for name in selected}
+    cluster = pool["cluster"].to_numpy()
+    bounds = _divergence_intervals(cluster[mask], cluster, seed)
     frame = pl.DataFrame(
         {
             "record_id": [digest("selection_report", name) for name in selected],
@@ -264,10 +418,14 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
             "pool": [whole[name] for name in selected],
             "low": [pl.Series(drawn[name], dtype=pl.Float64).min() for name in selected],
             "high": [pl.Series(drawn[name], dtype=pl.Float64).max() for name in selected],
+            "selected_low": [bounds.get(name, (None, None))[0] for name in selected],
+            "selected_high": [bounds.get(name, (None, None))[1] for name in selected],
             "says": [describe(name)[0] for name in selected],
             "more_is_better": pl.Series([describe(name)[1] for name in selected], dtype=pl.Boolean),
         },
-        schema_overrides=dict.fromkeys(("selected", "random", "pool", "low", "high"), pl.Float64),
+        schema_overrides=dict.fromkeys(
+            ("selected", "random", "pool", "low", "high", "selected_low", "selected_high"), pl.Float64
+        ),
     ).with_columns(pl.col(pl.Float64).round(9))
     noted = {"random_draws": RANDOM_DRAWS, "seed": seed, "samples": size, "pool_samples": n}
     return verdicts.judge(
@@ -277,8 +435,26 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
         more_is_better=pl.col("more_is_better"),
         random_low=pl.col("low"),
         random_high=pl.col("high"),
+        selected_low=pl.col("selected_low"),
+        selected_high=pl.col("selected_high"),
         **noted,
-    ).drop("low", "high", "says", "more_is_better")
+    ).drop("low", "high", "selected_low", "selected_high", "says", "more_is_better")
+
+
+def _divergence_intervals(
+    chosen: np.ndarray, cluster: np.ndarray, seed: int
+) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap intervals of the divergences of clusters, by name."""
+    if not len(chosen):
+        return {}
+    whole = np.bincount(cluster)
+
+    def of(divergence: Callable[[np.ndarray, np.ndarray], float]) -> tuple[float, float]:
+        return interval(
+            lambda rows: divergence(np.bincount(chosen[rows], minlength=len(whole)), whole), len(chosen), seed
+        )
+
+    return {"cluster_kl": of(kl_divergence), "cluster_js": of(js_divergence)}
 
 
 def _measurer(
@@ -295,12 +471,16 @@ def _measurer(
     texts = pool.select(pl.concat_str("prompt", pl.lit("\n"), "answer", ignore_nulls=True)).to_series()
     words = Words.of(texts, np.unique(np.concatenate(list(tokens.values()))))
     whole_words = words.among(tokens[_key(sets[-1])]).counts()
+    reference = np.sort(np.random.default_rng([seed, 17]).permutation(len(unit))[:_REFERENCE_ROWS])
     languages = sorted(pool["language"].drop_nulls().unique()) if "language" in pool.columns else []
 
     def measured(chosen: np.ndarray) -> dict[str, float | None]:
         count, rows = int(chosen.sum()), unit[chosen]
         clusters = np.bincount(cluster[chosen], minlength=len(whole_clusters))
         nearest = nearest_chosen(unit, chosen) if count < len(unit) else np.ones(len(unit))
+        scenes = np.flatnonzero(whole_clusters)
+        target = np.full(len(scenes), count / max(len(scenes), 1))
+        covered = scene_coverage(clusters[scenes], target) if count else None
         own = words.among(tokens[_key(chosen)])
         part = pool.filter(pl.Series(chosen))
         values: dict[str, float | None] = {
@@ -311,13 +491,20 @@ def _measurer(
             "mean_pairwise_distance": mean_pairwise_distance(rows),
             "vendi_score": vendi_score(rows),
             "cluster_entropy": entropy(clusters),
-            "distinct_2": own.distinct_2(),
+            "distinct_1": own.distinct(1),
+            "distinct_2": own.distinct(2),
+            "distinct_3": own.distinct(3),
             "near_duplicate_pairs": near_duplicates(rows) if count <= _PAIR_ROWS else None,
+            "near_duplicate_share": near_duplicate_share(rows) if count <= _PAIR_ROWS else None,
+            "sample_coverage": covered.samples if covered else None,
+            "sample_coverage_covered": covered.samples_covered if covered else None,
             "cluster_kl": kl_divergence(clusters, whole_clusters),
             "cluster_js": js_divergence(clusters, whole_clusters),
+            "embedding_js": embedding_js(rows[: len(reference)], unit[reference], seed=seed),
             "token_kl": kl_divergence(own.counts(), whole_words),
             "token_js": js_divergence(own.counts(), whole_words),
             "mean_quality": _mean(part["quality"]),
+            "noise": noise_estimate(part) if count else None,
             "mean_answer_chars": _mean(pl.Series(lengths["answer_chars"][chosen])),
             "median_answer_chars": float(np.median(lengths["answer_chars"][chosen])) if count else None,
             "mean_prompt_chars": _mean(pl.Series(lengths["prompt_chars"][chosen])),
@@ -327,6 +514,17 @@ def _measurer(
         return values
 
     return measured
+
+
+#: Scores that are the chance or share of a fault; `match` is the chance of its absence.
+FAULTS = ("truncation", "repetition", "garble", "markup", "language_mismatch")
+
+
+def noise_estimate(rows: pl.DataFrame) -> float | None:
+    """Mean over the rows of the largest of 1 - match and the other fault scores; None where there are none."""
+    faults = [pl.col(name) for name in FAULTS if name in rows.columns]
+    faults += [1 - pl.col("match")] if "match" in rows.columns else []
+    return _mean(rows.select(pl.max_horizontal(faults)).to_series()) if faults else None
 
 
 def _key(mask: np.ndarray) -> bytes:

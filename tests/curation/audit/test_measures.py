@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 
+import hypothesis
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
 
 from curation import schemas
 from curation.audit import measures
@@ -84,9 +87,92 @@ def test_divergence_by_hand() -> None:
 
 def test_distinct_2_counts_chinese_words_within_rows() -> None:
     words = measures.Words.of(pl.Series(["我们 喜欢 苹果", "我们 喜欢 香蕉", None]), np.array([0, 1, 2]))
-    assert words.distinct_2() == pytest.approx(3 / 4)
-    assert words.among(np.array([0])).distinct_2() == 1
-    assert words.among(np.array([2])).distinct_2() == 0
+    assert words.distinct(2) == pytest.approx(3 / 4)
+    assert words.among(np.array([0])).distinct(2) == 1
+    assert words.among(np.array([2])).distinct(2) == 0
+
+
+def test_distinct_n_by_hand() -> None:
+    words = measures.Words(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 0, 0, 1]), 2)
+    assert words.distinct(1) == pytest.approx(2 / 5)
+    assert words.distinct(2) == pytest.approx(2 / 3)  # 01, 10, 01
+    assert words.distinct(3) == 1
+    assert measures.Words(np.array([0]), np.array([0]), 1).distinct(2) == 0
+
+
+def test_the_worked_example_of_coverage() -> None:
+    found = measures.scene_coverage(np.array([10_000, 8_000, 6_000, 5_000, 0]), np.full(5, 10_000))
+    assert found.scenes == pytest.approx(0.8)
+    assert found.samples == pytest.approx(0.58)
+    assert found.samples_covered == pytest.approx(0.725)
+
+
+def test_coverage_with_weights_and_more_than_the_target() -> None:
+    found = measures.scene_coverage(np.array([20, 5, 0]), np.array([10, 10, 10]), np.array([2, 1, 1]))
+    assert found.samples == pytest.approx(0.5 + 0.125)
+    assert found.samples_covered == pytest.approx((2 + 0.5) / 3)
+    assert measures.scene_coverage(np.zeros(2), np.ones(2)).samples_covered == 0
+    for wrong in ((np.ones(0), np.ones(0)), (np.ones(2), np.zeros(2)), (np.ones(2), np.ones(3))):
+        with pytest.raises(ValueError, match="must be"):
+            measures.scene_coverage(*wrong)
+
+
+@given(counts, counts)
+@hypothesis.settings(deadline=None)
+def test_divergences_agree_with_scipy(one: list[int], other: list[int]) -> None:
+    size = min(len(one), len(other))
+    p, q = np.array(one[:size]), np.array(other[:size])
+    assert measures.js_divergence(p, q) == pytest.approx(
+        jensenshannon(p + 0.5, q + 0.5, base=2) ** 2, abs=1e-9
+    )
+    assert measures.kl_divergence(p, q) == pytest.approx(entropy(p + 0.5, q + 0.5, base=2), abs=1e-9)
+    assert measures.entropy(p + 1) == pytest.approx(entropy(p + 1, base=2), abs=1e-9)
+
+
+def test_divergence_in_embedding_space() -> None:
+    random = np.random.default_rng(0)
+    one, same = (exact_unit(random.normal(size=(400, 8)) + 3 * np.eye(8)[0]) for _ in range(2))
+    other = exact_unit(random.normal(size=(400, 8)) + 3 * np.eye(8)[1])
+    near, far = measures.embedding_js(one, same, 8), measures.embedding_js(one, other, 8)
+    assert 0 <= near < 0.05
+    assert 0.5 < far <= 1
+    assert measures.embedding_js(one[:0], other) == 0
+
+
+def test_bootstrap_interval_of_a_mean() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = measures.interval(lambda rows: float(values[rows].mean()), 400, seed=1)
+    error = values.std() / 20
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
+    assert (low, high) == measures.interval(lambda rows: float(values[rows].mean()), 400, seed=1)
+    with pytest.raises(ValueError, match="at least one row"):
+        measures.interval(lambda rows: 0.0, 0, seed=1)
+
+
+def test_resampling_meets_the_reference() -> None:
+    groups = np.repeat([0, 1, 2], [700, 200, 100])
+    assert measures.resampling_rates(groups, np.array([1, 1, 2]))[[0, 700, 900]] == pytest.approx(
+        [250 / 700, 1.25, 5]
+    )
+    rows = measures.resample(groups, np.array([1, 1, 2]), seed=0)
+    assert np.bincount(groups[rows]).tolist() == [250, 250, 500]
+    assert np.bincount(rows[groups[rows] == 0]).max() == 1
+    assert set(np.bincount(rows)[900:]) == {5}
+    with pytest.raises(ValueError, match="no group"):
+        measures.resampling_rates(groups, np.zeros(3))
+
+
+def test_noise_is_the_worst_fault() -> None:
+    rows = pl.DataFrame({"match": [0.9, 0.2], "truncation": [0.3, 0.1]})
+    assert measures.noise_estimate(rows) == pytest.approx((0.3 + 0.8) / 2)
+    assert measures.noise_estimate(pl.DataFrame({"quality": [1.0]})) is None
+
+
+def test_share_of_rows_with_a_near_duplicate() -> None:
+    unit = exact_unit(np.array([[1, 0], [1, 0.01], [0, 1], [-1, 0]]))
+    assert measures.near_duplicate_share(unit) == 0.5
+    assert measures.near_duplicate_share(unit[:1]) == 0
 
 
 def _pool(n: int = 80) -> tuple[pl.DataFrame, np.ndarray]:
@@ -118,6 +204,11 @@ def test_side_by_side() -> None:
     assert by_name["neighbourhood_coverage"]["pool"] == by_name["cluster_coverage"]["pool"] == 1
     assert by_name["language_share.zh"]["pool"] == 0.5
     noted = json.loads(by_name["vendi_score"]["evidence"])
+    divergence = json.loads(by_name["cluster_js"]["evidence"])
+    assert divergence["selected_low"] < divergence["selected_high"]
+    assert json.loads(by_name["samples"]["evidence"])["selected_low"] is None
+    assert 0 <= by_name["embedding_js"]["selected"] <= 1
+    assert by_name["sample_coverage"]["selected"] <= by_name["sample_coverage_covered"]["selected"] <= 1
     assert noted["random_low"] <= by_name["vendi_score"]["random"] <= noted["random_high"]
     shuffled = np.random.default_rng(1).permutation(80)
     assert rows.equals(
