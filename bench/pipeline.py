@@ -89,7 +89,11 @@ def write_input(path: Path, rows: int, seed: int = 0) -> None:
 
 
 def curate(source: Path, target: Path) -> None:
-    """The project's own functions: normal form, personal data, rules, signatures, duplicates."""
+    """The project's own functions: normal form, personal data, rules, signatures, duplicates.
+
+    As in the graph, clean texts lie on disk, and of the duplicates only those that must be compared are
+    read again.
+    """
     import polars as pl
 
     from curation import text
@@ -103,23 +107,28 @@ def curate(source: Path, target: Path) -> None:
     off = dict.fromkeys((*others, "max_debris", "max_spam", "max_offence", "languages"))
     clean, dedup = CleanSettings(**off), DedupSettings(prefer=("length",))  # type: ignore[arg-type,call-arg]
 
-    def cleaned(lines: list[bytes], first: int) -> pl.DataFrame:
+    def cleaned(lines: list[bytes], first: int, shard: Path) -> pl.DataFrame:
         texts = pl.read_ndjson(b"".join(lines), schema={"text": pl.String})["text"]
         ids = pl.Series([f"{row:08d}" for row in range(first, first + len(texts))], dtype=pl.String)
         masked = text.mask_pii(text.normalise(texts)["text"])["text"]
         judged = cleaning.judge_text(pl.DataFrame({"record_id": ids, "text": masked}), clean)
         kept = judged.filter(KEPT).select("record_id", "text", "n_chars")
+        kept.select("record_id", "text").write_parquet(shard, compression="lz4")
         signed = minhash.signatures(kept["text"], dedup).drop("signature")
-        return kept.hstack([content_hashes(kept["text"])]).hstack(signed)
+        return kept.drop("text").hstack([content_hashes(kept["text"])]).hstack(signed)
 
     parts, done = [], 0
-    with source.open("rb") as file:
-        while lines := list(itertools.islice(file, BATCH_ROWS)):
-            parts.append(cleaned(lines, done))
-            done += len(lines)
-    docs = pl.concat(parts)
-    unique = docs.select("text").filter(duplicates.judge_duplicates(docs, dedup)["verdict"] == "kept")
-    unique.write_ndjson(target)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        with source.open("rb") as file:
+            while lines := list(itertools.islice(file, BATCH_ROWS)):
+                parts.append(cleaned(lines, done, Path(folder) / f"{done:08d}.parquet"))
+                done += len(lines)
+        texts = pl.scan_parquet(Path(folder) / "*.parquet")
+        judged, _ = duplicates.judge_further(pl.concat(parts), texts, dedup)
+        unique = judged.lazy().filter(KEPT).select("record_id")
+        texts.join(unique, on="record_id", how="semi", maintain_order="left").select("text").sink_ndjson(
+            target
+        )
 
 
 # -- data-juicer ----------------------------------------------------------------------------------

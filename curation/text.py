@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from functools import cache, cached_property
 from importlib import resources
+from itertools import chain
 from operator import ne
 from typing import Any, Literal
 
@@ -136,11 +137,13 @@ def _is_han(code: int) -> bool:
     )
 
 
-def _letter_class(code: int, char: str) -> int:
-    from curation import text_kernels as k
+#: Hangul syllables and the planes of Han characters: all letters of one class, which nothing decomposes.
+_HANGUL, _HAN_PLANES = range(0xAC00, 0xD7A4), range(0x20000, 0x323B0)
 
+
+def _letter_class(code: int, char: str, k: Any) -> int:
     if _is_han(code):
-        return k.HAN if code < 0x10000 and _is_everyday_han(char) else k.RARE_HAN
+        return k.HAN if _is_everyday_han(char) else k.RARE_HAN
     if char.isascii():
         return k.LATIN
     if 0x3040 <= code <= 0x30FF or 0x31F0 <= code <= 0x31FF or 0xFF66 <= code <= 0xFF9F:
@@ -162,13 +165,17 @@ def character_classes() -> np.ndarray:
         "Cc": k.BROKEN,
     }
     classes = np.full(sys.maxunicode + 1, k.SYMBOL, dtype=np.uint8)
-    for code in range(0x32400):
+    classes[_HANGUL] = k.OTHER_LETTER
+    classes[_HAN_PLANES] = k.RARE_HAN
+    for code in range(0x20000):
+        if code in _HANGUL:
+            continue
         char = chr(code)
         category = unicodedata.category(char)
         if char.isspace():
             classes[code] = k.SPACE
         elif category[0] == "L" or _is_han(code):
-            classes[code] = _letter_class(code, char)
+            classes[code] = _letter_class(code, char, k)
         elif char in _COMMON_MARKS:
             classes[code] = k.PUNCTUATION
         else:
@@ -440,7 +447,8 @@ def _tidy_table() -> np.ndarray:
     compatibility ideographs. NFKC would also make 2 of ², 1 of ① and ... of ….
     """
     table = np.arange(sys.maxunicode + 1, dtype=np.int32)
-    for code in range(0x30000):
+    # what lies between are syllables and Han characters, which stay as they are
+    for code in chain(range(0x3400), range(0xA000, 0xAC00), range(0xD7A4, 0x20000), range(0x2F800, 0x2FA20)):
         char = chr(code)
         if code in (0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029):
             table[code] = 0x0A
@@ -480,10 +488,9 @@ def _character_traits() -> np.ndarray:
     traits[0xA1:0xFF] |= k.MAYBE_GARBLED
     traits[ord("&")] |= k.MAYBE_GARBLED
     # marks; what this Python does not know yet may be one
-    marks = [
-        code for code in range(len(traits)) if unicodedata.category(chr(code)) in ("Mn", "Mc", "Me", "Cn")
-    ]
-    traits[marks] |= k.MAYBE_COMPOSED
+    kinds = ("Mn", "Mc", "Me", "Cn")
+    traits[[code for code in range(0x20000) if unicodedata.category(chr(code)) in kinds]] |= k.MAYBE_COMPOSED
+    traits[_HAN_PLANES.stop :] |= k.MAYBE_COMPOSED
     traits[0x1100:0x1200] |= k.MAYBE_COMPOSED
     traits[[ord(char) for char in _LIGATURES]] |= k.MAYBE_COMPOSED
     traits[[ord(char) for char in _traditional()[1] + _VARIANTS]] |= k.MAYBE_TRADITIONAL

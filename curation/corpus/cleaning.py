@@ -35,25 +35,34 @@ def _utf8(body: bytes | None) -> str | None:
         return None
 
 
+def _as_utf8(bodies: pl.Series) -> pl.Series:
+    """The bodies that are UTF-8; null where one is not."""
+    try:
+        return bodies.cast(pl.Binary).cast(pl.String)
+    except pl.exceptions.ComputeError:  # at least one is not
+        return pl.Series([_utf8(body) for body in bodies], dtype=pl.String)
+
+
 def _decoded(raw: pl.DataFrame) -> pl.DataFrame:
     """`decoded` (null where the bytes are no text) and `charset` of each record."""
-    as_utf8 = pl.Series([_utf8(body) for body in raw["body"]], dtype=pl.String)
+    as_utf8 = _as_utf8(raw["body"])
     named = raw["charset"].fill_null("utf-8").str.to_lowercase().is_in(["utf-8", "utf8"])
     plain = ~raw["media_type"].is_in(_HTML_TYPES).fill_null(False)
     # valid UTF-8 without control characters or a byte order mark, where nothing else is claimed
     odd = as_utf8.str.contains("[\\x00-\\x08\\x0E-\\x1F\ufeff]").fill_null(True)
-    sure = named & plain & ~odd
+    unsure = ~(named & plain & ~odd)
     found = [
-        (text_as_utf8, "utf-8")
-        if is_sure
-        else extraction.decode(body, charset)
-        if body is not None
-        else (None, "")
-        for text_as_utf8, is_sure, body, charset in zip(
-            as_utf8, sure, raw["body"], raw["charset"], strict=True
-        )
+        extraction.decode(body, charset) if body is not None else (None, "")
+        for body, charset in raw.filter(unsure).select("body", "charset").iter_rows()
     ]
-    return pl.DataFrame(found, schema={"decoded": pl.String, "charset": pl.String}, orient="row")
+    others = pl.DataFrame(found, schema={"decoded": pl.String, "charset": pl.String}, orient="row")
+    utf8 = pl.repeat("utf-8", raw.height, dtype=pl.String, eager=True)
+    return pl.DataFrame(
+        {
+            "decoded": as_utf8.clone().scatter(unsure.arg_true(), others["decoded"]),
+            "charset": utf8.scatter(unsure.arg_true(), others["charset"]),
+        }
+    )
 
 
 def _extract(html: str, uri: str) -> extraction.Extracted | None:
