@@ -48,7 +48,7 @@ def embeddings(
     "selection",
     lineage.judge("embeddings"),
     settings="selection",
-    fields=["clusters", "neighbours", "exact_neighbours"],
+    fields=["cluster_method", "clusters", "neighbours", "exact_neighbours"],
     version=2,
     kinds=["numba", "polars"],
 )
@@ -61,9 +61,10 @@ def clusters(
         .join(sft_pool.select("record_id", text_of()), on="record_id")
         .collect()
     )
-    return clustering.cluster_samples(
-        samples["record_id"], vectors.matrix(samples["vector"]), samples["text"], settings, run.seed
-    )
+    points = vectors.matrix(samples["vector"])
+    table = clustering.cluster_samples(samples["record_id"], points, samples["text"], settings, run.seed)
+    run.note(**clustering.describe(table, samples["record_id"], points, settings, run.seed))
+    return table
 
 
 @stage(

@@ -15,6 +15,7 @@ NAMES = (
     "neighbours",
     "kcenter",
     "deita",
+    "selection",
     "extraction",
     "cleaning",
     "pipeline",

@@ -291,6 +291,7 @@ class Clusters(Judged):
     terms: pl.String = _column("terms that name the cluster")
     to_centre: pl.Float64 = _column("cosine similarity to the cluster's centre")
     to_neighbours: pl.Float64 = _column("mean cosine similarity to the nearest neighbours")
+    fits: pl.Boolean = _column("whether it lies near to anything: if not, its cluster means little")
     covers: pl.UInt32 = _column("samples that have it among the nearer half of their neighbours")
 
 

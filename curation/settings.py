@@ -25,6 +25,8 @@ Strategy = Literal[
     "cluster_weighted", "neighbour_weighted", "stratified", "kcenter", "one_pass", "deita", "semdedup", "d4",
     "ifd_top", "superfiltering", "facility_location", "graph_cut", "dsir", "uncertain", "ppl_worst", "mix",
 ]  # fmt: skip
+#: Ways to cluster samples (`curation.selection.groupings`).
+ClusterMethod = Literal["kmeans", "mini_batch", "communities", "one_pass", "kcenter", "hdbscan"]
 #: What samples can be grouped by, and the share of the budget of each value ("*": of every other value).
 Shares = dict[Literal["language", "task", "source", "cluster"], dict[str, Share]]
 
@@ -579,7 +581,10 @@ class SelectionSettings(Section):
     floors: Shares = Field(
         {}, description="least that a language, task, source or cluster must have of the budget, as a share"
     )
-    clusters: int = Field(0, ge=0, description="k-means clusters; 0: the square root of the pool's size")
+    cluster_method: ClusterMethod = Field(
+        "kmeans", description="how samples are clustered; communities and hdbscan find the number themselves"
+    )
+    clusters: int = Field(0, ge=0, description="clusters; 0: the square root of the pool's size")
     neighbours: int = Field(
         10, ge=1, le=1000, description="nearest neighbours whose mean similarity is the density"
     )

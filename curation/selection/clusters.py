@@ -1,20 +1,22 @@
 """Cluster and neighbour structure of the pool.
 
 Belongs here: the cluster of each sample, the terms that name it, the density around a sample.
-Does not belong here: training centres (`kmeans`), searching (`curation.indexes`), and what a cluster's size or a sample's density does to its weight (`weights`).
+Does not belong here: training centres (`kmeans`), other ways to cluster (`groupings`), searching (`curation.indexes`), and what a cluster's size or a sample's density does to its weight (`weights`).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from curation import indexes, verdicts
-from curation.selection import kmeans
+from curation.selection import groupings, kmeans, weights
 from curation.selection.geometry import exact_unit, has_direction
 from curation.settings import SelectionSettings
+from curation.vectors import DECIMALS
 
 #: A cluster is named from the texts nearest to its centre: so many of them, so many characters each.
 _NAMED_FROM, _NAMED_CHARS = 200, 400
@@ -61,17 +63,18 @@ def cluster_samples(
     """
     order = ids.arg_sort()
     ids, texts, unit = ids.gather(order), texts.gather(order), exact_unit(vectors)[order.to_numpy()]
-    cluster, to_centre = spherical_kmeans(unit, cluster_count(len(unit), settings), seed)
     near = indexes.neighbours(
         unit, max(0, min(settings.neighbours, len(unit) - 1)), settings.exact_neighbours, seed=seed
     )
     to_neighbours = indexes.mean_similarity(near.similarity, near.index)
+    cluster, to_centre, fits = grouped(unit, near, settings, seed)
     rows = pl.DataFrame(
         {
             "record_id": ids.cast(pl.String),
             "cluster": pl.Series(cluster, dtype=pl.Int32),
             "to_centre": pl.Series(to_centre, dtype=pl.Float64),
             "to_neighbours": pl.Series(to_neighbours, dtype=pl.Float64),
+            "fits": pl.Series(fits & fits_somewhere(to_neighbours), dtype=pl.Boolean),
             "covers": pl.Series(covers(near.similarity, near.index, to_neighbours), dtype=pl.UInt32),
         }
     )
@@ -84,6 +87,7 @@ def cluster_samples(
         [],
         cluster_size=pl.len().over("cluster"),
         clusters=rows["cluster"].n_unique(),
+        cluster_method=settings.cluster_method,
         neighbours=near.index.shape[1],
         neighbour_search=near.method,
         neighbour_correlation=near.agreement,
@@ -100,6 +104,23 @@ def covers(similarity: np.ndarray, index: np.ndarray, to_neighbours: np.ndarray)
     """
     near = (index >= 0) & (similarity >= to_neighbours[:, None] - 1e-6)
     return np.bincount(index[near], minlength=len(index))
+
+
+def describe(
+    table: pl.DataFrame, ids: pl.Series, vectors: np.ndarray, settings: SelectionSettings, seed: int
+) -> dict[str, float]:
+    """Measures of a clustering (`groupings.measures`), and its agreement with k-means where it is another.
+
+    `ids` are those of the `vectors`, in any order.
+    """
+    unit = exact_unit(vectors)[ids.arg_sort().to_numpy()]
+    rows = table.sort("record_id")
+    cluster = rows["cluster"].to_numpy()
+    found = groupings.measures(unit, cluster, rows["to_centre"].to_numpy(), seed)
+    if settings.cluster_method != "kmeans":
+        plain, _ = spherical_kmeans(unit, cluster_count(len(unit), settings), seed)
+        found["agreement_with_kmeans"] = groupings.agreement(cluster, plain)
+    return found | {"fit_nowhere": float((~rows["fits"]).sum())}
 
 
 def spherical_kmeans(unit: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,14 +144,82 @@ def spherical_kmeans(unit: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, n
     if len(known):
         points = unit[known]
         nearest, near = kmeans.assign(points, kmeans.train(points, min(k, len(points)), seed))
-        numbers, first, inverse, size = np.unique(
-            nearest, return_index=True, return_inverse=True, return_counts=True
-        )
-        rank = np.empty(len(numbers), dtype=np.int32)
-        rank[np.lexsort((first, -size))] = np.arange(len(numbers), dtype=np.int32)
-        cluster[~has_direction(unit)] = len(numbers)
-        cluster[known], similarity[known] = rank[inverse], near
+        cluster[:], similarity[known] = _numbered(nearest, known, len(unit)), near
     return cluster, similarity
+
+
+def _numbered(group: np.ndarray, known: np.ndarray, rows: int) -> np.ndarray:
+    """Groups of the `known` rows numbered by falling size (ties: by the first row); the others come last."""
+    numbers, first, inverse, size = np.unique(
+        group, return_index=True, return_inverse=True, return_counts=True
+    )
+    rank = np.empty(len(numbers), dtype=np.int32)
+    rank[np.lexsort((first, -size))] = np.arange(len(numbers), dtype=np.int32)
+    cluster = np.full(rows, len(numbers), dtype=np.int32)
+    cluster[known] = rank[inverse]
+    return cluster
+
+
+def grouped(
+    unit: np.ndarray, near: indexes.Found, settings: SelectionSettings, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clusters of unit vectors by the method that is set (`groupings`).
+
+    Parameters
+    ----------
+    unit
+        float32 [n, d], unit rows on the grid; rows of zeros form the last cluster.
+    near
+        Their nearest neighbours.
+
+    Returns
+    -------
+    cluster int32 [n], numbered by falling size; cosine similarity to the cluster's centre, float64 [n];
+    and whether the method found a place for the row, bool [n] (if not, its cluster is the one of the
+    nearest centre).
+    """
+    k = cluster_count(len(unit), settings)
+    known = np.flatnonzero(has_direction(unit))
+    fits = has_direction(unit)
+    if settings.cluster_method == "kmeans" or not len(known):
+        return *spherical_kmeans(unit, k, seed), fits
+    points = unit[known]
+    group = groupings.GROUPINGS[settings.cluster_method](
+        points, min(k, len(known)), _among(near, known), seed
+    )
+    placed = group >= 0
+    fits[known[~placed]] = False
+    if not placed.any():
+        group, placed = np.zeros(len(group), dtype=np.int64), np.ones(len(group), dtype=bool)
+    numbers, own = np.unique(group[placed], return_inverse=True)
+    centres = exact_unit(weights.cluster_sums(points[placed], own))
+    group = group.copy()
+    if not placed.all():
+        group[~placed] = numbers[kmeans.assign(points[~placed], centres)[0]]
+    own = np.searchsorted(numbers, group)
+    to_centre = np.zeros(len(unit))
+    to_centre[known] = np.einsum("ij,ij->i", points, centres[own], dtype=np.float64).round(DECIMALS)
+    return _numbered(group, known, len(unit)), to_centre, fits
+
+
+def _among(near: indexes.Found, known: np.ndarray) -> indexes.Found:
+    """The neighbours of some of the rows, named by their places among these."""
+    if len(known) == len(near.index):
+        return near
+    place = np.full(len(near.index) + 1, -1, dtype=np.int64)  # the last stands for no row
+    place[known] = np.arange(len(known))
+    return replace(near, similarity=near.similarity[known], index=place[near.index[known]])
+
+
+def fits_somewhere(to_neighbours: np.ndarray) -> np.ndarray:
+    """Which rows are not far from everything; bool [n].
+
+    Not those whose mean similarity to their neighbours lies below q1 - 1.5 (q3 - q1) (Tukey's fence).
+    """
+    if not len(to_neighbours):
+        return np.zeros(0, dtype=bool)
+    low, high = np.quantile(to_neighbours, [0.25, 0.75])
+    return np.asarray(to_neighbours >= low - 1.5 * (high - low))
 
 
 def cluster_terms(cluster: pl.Series, to_centre: pl.Series, texts: pl.Series) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from curation import schemas
-from curation.selection import clusters
+from curation.selection import clusters, groupings
 from curation.selection.geometry import exact_unit
 from curation.settings import SelectionSettings
 
@@ -108,3 +108,54 @@ def test_terms_leave_out_stop_words_and_single_texts() -> None:
     assert "血糖" in terms
     assert "请问" not in terms
     assert not [term for term in terms if "特特" in term]
+
+
+def _blobs() -> tuple[pl.Series, np.ndarray, pl.Series, np.ndarray]:
+    """Four groups of 40 rows, and one row far from all."""
+    random = np.random.default_rng(3)
+    group = np.append(np.repeat(np.arange(4), 40), 4)
+    vectors = 3 * np.eye(12)[group] + random.normal(scale=0.2, size=(161, 12))
+    ids = pl.Series([f"{i:032x}" for i in range(161)])
+    return ids, vectors.astype(np.float32), pl.Series(["血糖"] * 161), group
+
+
+@pytest.mark.parametrize("method", list(groupings.GROUPINGS))
+def test_every_method_finds_clear_groups(method: str) -> None:
+    ids, vectors, texts, group = _blobs()
+    settings = SelectionSettings(cluster_method=method, clusters=4)  # type: ignore[arg-type]
+    rows = clusters.cluster_samples(ids, vectors, texts, settings, seed=0)
+    schemas.conform("clusters", rows.with_columns(run_id=pl.lit("0" * 32)))
+    assert groupings.agreement(rows["cluster"].to_numpy()[:160], group[:160]) > (
+        0.6 if method in ("one_pass", "kcenter", "kmeans", "mini_batch") else 0.95
+    )
+    assert not rows["fits"][160]
+    assert rows["fits"][:160].mean() > 0.9  # type: ignore[operator]
+    shuffled = np.random.default_rng(5).permutation(161)
+    again = clusters.cluster_samples(ids[shuffled], vectors[shuffled], texts[shuffled], settings, seed=0)
+    assert rows.equals(again)
+    found = clusters.describe(rows, ids[shuffled], vectors[shuffled], settings, seed=0)
+    assert found["silhouette"] > 0.3
+    assert found["clusters"] == rows["cluster"].n_unique()
+    assert found["inertia"] == pytest.approx((1 - rows["to_centre"]).sum())
+    assert ("agreement_with_kmeans" in found) == (method != "kmeans")
+
+
+@pytest.mark.parametrize("method", list(groupings.GROUPINGS))
+@pytest.mark.parametrize("rows", [0, 1, 2, 7])
+def test_every_method_bears_tiny_pools_and_rows_without_direction(method: str, rows: int) -> None:
+    ids, vectors, texts, _ = _blobs()
+    vectors[1] = 0
+    settings = SelectionSettings(cluster_method=method)  # type: ignore[arg-type]
+    got = clusters.cluster_samples(ids[:rows], vectors[:rows], texts[:rows], settings, seed=0)
+    assert got.height == rows
+    if rows > 1:
+        assert got["cluster"][1] == got["cluster"].max()
+        assert not got["fits"][1]
+    clusters.describe(got, ids[:rows], vectors[:rows], settings, seed=0)
+
+
+def test_what_a_row_covers_by_hand() -> None:
+    similarity = np.array([[0.9, 0.5], [0.9, 0.8], [0.8, 0.5]], dtype=np.float32)
+    index = np.array([[1, 2], [0, 2], [1, 0]])
+    # radii 0.7, 0.85, 0.65: row 0 is near to 1, row 1 to 0 and 2, row 2 to nobody
+    assert clusters.covers(similarity, index, similarity.mean(axis=1)).tolist() == [1, 2, 0]
