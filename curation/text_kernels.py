@@ -573,28 +573,25 @@ def _blank_run(codes: Any, first: int, last: int, classes: Any) -> int:
 
 
 @njit(cache=True)
-def _window_key(hashes: Any, first: int, last: int) -> Any:
-    key = np.uint64(last - first)
-    for step in range(first, last):
-        key = (key ^ hashes[step]) * _PRIME
-    return mix64(key) | np.uint64(1)
-
-
-@njit(cache=True)
 def _cover_runs(
     hashes: Any, widths: Any, kinds: Any, window: int, keys: Any, places: Any, covered: Any
 ) -> int:
     """Mark runs of `window` tokens, three letters in them, that occurred before; the longest loop in them."""
     letters = run = distance = loop = 0
+    # a polynomial of the hashes in the window, which moves on by one term at each end
+    rolling, highest = np.uint64(0), np.uint64(1)
+    for _ in range(window):
+        highest *= _PRIME
     for index in range(len(covered) + 1):
         before = -1
         if index < len(covered):
             letters += kinds[index] == 2
+            rolling = rolling * _PRIME + hashes[index]
             if index >= window:
                 letters -= kinds[index - window] == 2
+                rolling -= hashes[index - window] * highest
             if index >= window - 1 and letters >= 3:
-                first = index - window + 1
-                before = _last_place(keys, places, _window_key(hashes, first, index + 1), index)
+                before = _last_place(keys, places, mix64(rolling) | np.uint64(1), index)
         if before >= 0:
             covered[index - window + 1 : index + 1] = True
         if before >= 0 and index - before == distance:
@@ -611,7 +608,11 @@ def _cover_short_loops(hashes: Any, widths: Any, kinds: Any, window: int, covere
     """Mark loops whose period is shorter than the window; the longest of them."""
     loop = 0
     for period in range(1, window):
-        run = 0
+        run = same = 0
+        for index in range(period, len(covered)):
+            same += hashes[index] == hashes[index - period]
+        if same < 2 * period:
+            continue
         for index in range(period, len(covered) + 1):
             if index < len(covered) and hashes[index] == hashes[index - period]:
                 run += 1
