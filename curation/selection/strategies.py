@@ -541,7 +541,7 @@ def select_samples(
     pool, unit = prepare(scored, vectors, settings)
     pool = _reviewed(pool, decisions)
     free = ~pool["rejected"].to_numpy()
-    rest, points = pool.filter(free), unit[free]
+    rest, points = (pool, unit) if free.all() else (pool.filter(free), unit[free])  # no copy of a large pool
     tokens = int(limits.tokens_of(rest).sum()) if settings.budget_tokens is not None else None
     budget = budget_of(rest.height, settings, tokens)
     groups = limits.limits_of(rest, settings, budget)
