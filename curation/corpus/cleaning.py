@@ -118,6 +118,8 @@ def remove_repeated_lines(pages: pl.DataFrame) -> pl.DataFrame:
     is left alone: it is a copy of others, which is for the duplicates to judge.
     Returns `text` and `repeated_lines` (UInt32), one row a page; texts that are not pages are kept.
     """
+    if not pages["is_html"].any():
+        return pages.select("text", repeated_lines=pl.lit(0, dtype=pl.UInt32))
     site = pl.concat_str(
         "source", pl.col("uri").str.extract(r"^\w+://([^/?#]+)").fill_null(""), separator=" "
     )
@@ -140,6 +142,21 @@ def remove_repeated_lines(pages: pl.DataFrame) -> pl.DataFrame:
     return indexed.join(shorter, on="page", how="left", maintain_order="left").select(
         pl.coalesce("left", "text").alias("text"), pl.col("repeated_lines").fill_null(0)
     )
+
+
+def _found(raw: pl.DataFrame) -> pl.DataFrame:
+    """What `_read` reads, without what a site repeats: `text` (empty if unreadable), `readable`, `repeated_lines`, and its other columns."""
+    read = _read(raw)
+    pages = pl.DataFrame(
+        {
+            "text": read["read"].fill_null(""),
+            "source": raw["source"],
+            "uri": raw["uri"],
+            "is_html": read["is_html"],
+        }
+    )
+    readable = read.drop_in_place("read").is_not_null()
+    return read.with_columns(readable=readable).hstack(remove_repeated_lines(pages))
 
 
 def _is_repeated(*of: str) -> pl.Expr:
@@ -256,32 +273,26 @@ def clean_documents(raw: pl.DataFrame, settings: CleanSettings) -> pl.DataFrame:
     possible, empty if there is none), `content_hash`, `language`, `n_chars`, `verdict`, `reason`,
     `evidence`.
     """
-    read = _read(raw)
-    page = pl.DataFrame(
-        {
-            "text": read["read"].fill_null(""),
-            "source": raw["source"],
-            "uri": raw["uri"],
-            "is_html": read["is_html"],
-        }
-    )
-    lines = remove_repeated_lines(page)
+    found = _found(raw)
     simplify = settings.traditional_to_simplified
-    normal = text.normalise(lines["text"], simplify=simplify)
-    masked = text.mask_pii(normal["text"]) if settings.mask_pii else normal.select("text")
-    titles = pl.select(pl.coalesce(raw["title"], read["found_title"])).to_series()
+    # texts are handed on, not kept: a shard holds many of them
+    normal = text.normalise(found.drop_in_place("text"), simplify=simplify)
+    masked = normal
+    if settings.mask_pii:
+        masked = text.mask_pii(normal.drop_in_place("text"))
+    titles = pl.select(pl.coalesce(raw["title"], found["found_title"])).to_series()
     docs = raw.select("record_id", "source", "uri", "shard").with_columns(
         title=pl.select(
             pl.when(titles.is_not_null()).then(text.normalise(titles, simplify=simplify)["text"])
         ).to_series(),
-        text=masked["text"],
-        readable=read["read"].is_not_null(),
-        charset=read["charset"],
+        text=masked.drop_in_place("text"),
+        readable=found["readable"],
+        charset=found["charset"],
         changes=normal["changes"],
         traditional=normal["traditional"],
-        repeated_lines=lines["repeated_lines"],
-        trimmed_lines=read["trimmed_lines"],
-        date=read["date"],
+        repeated_lines=found["repeated_lines"],
+        trimmed_lines=found["trimmed_lines"],
+        date=found["date"],
     )
     noted = {name: pl.col(name) for name in ("charset", "changes", "traditional", "repeated_lines", "trimmed_lines", "date")}  # fmt: skip
     if settings.mask_pii:

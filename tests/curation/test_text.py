@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import unicodedata
 
@@ -462,6 +463,30 @@ def test_code_points_of_any_slice(values: list[str], skipped: int) -> None:
     series = pl.Series(values, dtype=pl.String).slice(skipped)
     codes, starts = text.code_points(series)
     assert ["".join(map(chr, codes[a:b])) for a, b in itertools.pairwise(starts)] == series.to_list()
+
+
+def test_measures_are_those_of_the_single_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pl.Series(
+        "text", [*SOUND, PROSE + "\n" + LINKS, "ä½\xa0å¥½" * 9, "加微信 abc12345 领取优惠券", "", None]
+    )
+    single = {
+        "language": text.language,
+        "garble": text.garble_score,
+        "repetition": text.repetition_score,
+        "markup": text.markup_score,
+        "spam": text.spam_score,
+        "debris": text.debris_score,
+        "offence": text.offence_score,
+        "n_chars": text.n_chars,
+        "han": text.han_share,
+    }
+    expected = texts.to_frame().select(**{name: score(pl.col("text")) for name, score in single.items()})
+    assert text.measures(texts, list(single)).equals(expected)
+    monkeypatch.setattr(text, "blocks", functools.partial(text.blocks, block_bytes=100))
+    assert text.measures(texts, list(single)).equals(expected)
+    assert text.normalise(texts).equals(
+        pl.concat([text.normalise(texts[row : row + 1]) for row in range(len(texts))])
+    )
 
 
 def test_empty_columns() -> None:
