@@ -35,6 +35,8 @@ _GRID, _SMOOTH = 200, 4.0
 _NEGLIGIBLE = 0.05
 #: Weight of all seeds together, as a share of the documents that were collected.
 _SEED_SHARE = 0.25
+#: 0 leaves the spreads of the dimensions as they are, 1 makes them equal.
+_EVENNESS = 0.7
 #: Decisions that are learned from, at most.
 _MOST_REVIEWS = 2_000
 
@@ -260,8 +262,11 @@ def _left_out(ids: pl.Series, reviewed: Iterable[str]) -> np.ndarray:
 
 
 def _standardise(raw: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Vectors with each dimension at mean 0 and spread 1, then of unit length: rare subjects count."""
-    scaled = (raw - mean) / np.where(spread > 0, spread, 1.0)
+    """Vectors with the spreads of their dimensions brought near to each other, then of unit length.
+
+    Not to the same: rare subjects are to count, but not the noise of the last dimensions.
+    """
+    scaled = (raw - mean) / np.where(spread > 0, spread, 1.0) ** _EVENNESS
     lengths = np.linalg.norm(scaled, axis=1, keepdims=True)
     return scaled / np.where(lengths > 0, lengths, 1.0)
 
