@@ -7,8 +7,10 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t
 
 from curation import schemas
+from curation.audit.measures import mean_pairwise_distance, vendi_score
 from curation.errors import UserError
 from curation.selection import greedy, strategies
 from curation.selection.geometry import exact_unit
@@ -164,6 +166,20 @@ def test_another_seed_draws_another_sample() -> None:
     frame, vectors = _pool()
     draws = [strategies.select_samples(frame, vectors, SelectionSettings(budget=10), seed) for seed in (0, 1)]
     assert not draws[0]["verdict"].equals(draws[1]["verdict"])
+
+
+def test_another_seed_gives_the_same_measures_within_their_interval() -> None:
+    frame, vectors = _pool(400)
+    unit = exact_unit(vectors)
+    found = []
+    for seed in range(12):
+        rows = strategies.select_samples(frame, vectors, SelectionSettings(budget=60), seed)
+        kept = (rows["verdict"] == "kept").to_numpy()
+        found.append((mean_pairwise_distance(unit[kept]), vendi_score(unit[kept]), frame["quality"].to_numpy()[kept].mean()))  # fmt: skip
+    before, after = np.array(found[:10]), np.array(found[10:])
+    tail = 0.05 / after.size / 2  # the six comparisons hold together at 95 % (Bonferroni)
+    half = t.ppf(1 - tail, 9) * before.std(axis=0, ddof=1) * np.sqrt(1.1)
+    assert (np.abs(after - before.mean(axis=0)) <= half).all()
 
 
 def test_longest_and_quality_top() -> None:
