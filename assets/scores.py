@@ -51,7 +51,7 @@ def language_model(sft_pool: pl.LazyFrame, settings: LanguageModelSettings, run:
     lineage.learn(),
     settings="scores.quality",
     also=["scores.language_model"],
-    version=2,
+    version=3,
     externals=["sample_decisions"],
     resources=["reviews"],
     kinds=["numpy"],
@@ -73,7 +73,7 @@ def quality_model(
     shards=sample_shard,
     settings="scores.quality",
     also=["scores.language_model"],
-    version=2,
+    version=3,
     kinds=["pytorch", "numpy"],
 )
 def scores(

@@ -345,6 +345,7 @@ class Scores(Judged):
     language_mismatch: pl.Float64 = _column(
         "how far the answer's script is from the one the prompt asks for", ge=0, le=1
     )
+    soundness: pl.Float64 = _column("how free of known defects, rank-normalised", ge=0, le=1)
     quality: pl.Float64 = _column("combined quality, rank-normalised", ge=0, le=1)
 
 

@@ -518,7 +518,11 @@ class ScoreSettings(Section):
     max_ppl_quantile: Share = Field(
         0.995, description="answers above this quantile of perplexity are dropped as unpredictable"
     )
-    min_quality: Share = Field(0.01, description="combined quality (its rank in the pool), at least")
+    min_quality: Share = Field(0.01, description="soundness (its rank in the pool), at least")
+    information_weight: Share = Field(
+        0.5,
+        description="what information (distinct letters of the answer) counts in the quality; the rest is soundness",
+    )
 
 
 class JudgeSettings(Section):

@@ -19,7 +19,7 @@ from curation.scores import language_model as lm
 from curation.scores import quality
 from curation.settings import Profile
 
-#: The score that should find a kind of defect; others are looked for by the combined quality.
+#: The score that should find a kind of defect; others are looked for by the soundness.
 SCORES = {
     "answer_swap": -pl.col("match"),
     "truncated": pl.col("truncation"),
@@ -135,7 +135,7 @@ def figures(rows: pl.DataFrame) -> dict[str, float]:
         mine = defective.filter(pl.col("defect") == kind)
         found[f"recall.{kind}"] = _share(mine["found"])
         if kind not in _WITHOUT_SCORE and null.height:
-            score = pl.concat([mine, null]).select(SCORES.get(kind, -pl.col("quality"))).to_series()
+            score = pl.concat([mine, null]).select(SCORES.get(kind, -pl.col("soundness"))).to_series()
             truth = np.repeat([1, 0], [mine.height, null.height])
             found[f"auc.{kind}"] = float(roc_auc_score(truth, score.to_numpy()))
     left = defective.filter(~pl.col("found")).height

@@ -8,10 +8,17 @@ Does not belong here: the single measures (`scores.rules`, `scores.mismatch`, `s
 Every model is cross-fitted. The fold of a sample is a hash of its record_id, so that a shard can be
 scored with nothing but the artefact, each sample by the models that did not learn from it.
 
-The combined quality is a logistic model with signs held fixed: it never falls when the answer matches
-its prompt better, and never rises with truncation, repetition, garbled text, mark-up, a foreign script,
-advertising, missing marks, refusals, echoes or the language model's surprise; a longer answer is never
-worse. Its rank within the pool is what is reported.
+Soundness is a logistic model with signs held fixed: it never falls when the answer matches its prompt
+better, and never rises with truncation, repetition, garbled text, mark-up, a foreign script, advertising,
+missing marks, refusals, echoes or the language model's surprise; a longer answer is never worse. Its rank
+within the pool is what is reported, and what has a limit.
+
+The combined quality is for choosing among sound samples. With the ranks s of the soundness and i of the
+information, the number of distinct letters of the answer, and w of the profile it is the rank of
+
+    1 / ((1 - w) / s + w / i)
+
+the weighted harmonic mean: it never falls when either rises, and one cannot make up for the other.
 """
 
 from __future__ import annotations
@@ -55,6 +62,7 @@ FEATURES = (
 LANGUAGE_MODEL = ("loss_conditional", "loss_alone", "ppl", "ifd", "ifd_ppl", "entropy")
 _LOSSES = dict.fromkeys(("loss_conditional", "loss_alone", "ppl"), pl.Float64)
 _QUANTILES = np.linspace(0, 1, 1001)
+_ARRAYS = ("weights", "spread", "ranks", "information_ranks", "quality_ranks")
 #: A person's decision weighs as much as so many examples.
 _REVIEW_WEIGHT = 5.0
 
@@ -68,16 +76,18 @@ class QualityModel:
     match, truncation
         The models of mismatch and truncation.
     weights
-        Float64 [folds, features + 1] of the combined quality, for `FEATURES` divided by `spread`
+        Float64 [folds, features + 1] of the soundness, for `FEATURES` divided by `spread`
         [features]; the last column is the intercept.
     surprise
         The language model's usual loss, which takes the place of an unknown one.
-    ranks
-        Quantiles of the combined quality in the pool, [1001].
+    ranks, information_ranks, quality_ranks
+        Quantiles of soundness, information and their mean in the pool, [1001] each.
+    information_weight
+        What information counts in the mean.
     limits
         By score, the names of `LIMITED` and `ppl`.
     auc
-        Sound samples against made-up defects, cross-fitted, of the combined quality.
+        Sound samples against made-up defects, cross-fitted, of the soundness.
     trained_on
         Sound samples learned from.
     """
@@ -88,6 +98,9 @@ class QualityModel:
     spread: np.ndarray
     surprise: float
     ranks: np.ndarray
+    information_ranks: np.ndarray
+    quality_ranks: np.ndarray
+    information_weight: float
     limits: dict[str, Limit]
     auc: float
     trained_on: int
@@ -101,8 +114,10 @@ class QualityModel:
         folder.mkdir(parents=True, exist_ok=True)
         self.match.save(folder)
         self.truncation.save(folder)
-        np.savez(folder / "quality.npz", weights=self.weights, spread=self.spread, ranks=self.ranks)
-        about = {name: getattr(self, name) for name in ("surprise", "auc", "trained_on")}
+        np.savez(folder / "quality.npz", **{name: getattr(self, name) for name in _ARRAYS})
+        about = {
+            name: getattr(self, name) for name in ("surprise", "information_weight", "auc", "trained_on")
+        }
         about["limits"] = {name: asdict(limit) for name, limit in self.limits.items()}
         (folder / "quality.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
@@ -112,7 +127,7 @@ class QualityModel:
         about = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
         about["limits"] = {name: Limit(**limit) for name, limit in about["limits"].items()}
         with np.load(folder / "quality.npz", allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("weights", "spread", "ranks")}
+            arrays = {name: file[name] for name in _ARRAYS}
         match, ending = mismatch.MatchModel.load(folder), truncation.TruncationModel.load(folder)
         return cls(match=match, truncation=ending, **arrays, **about)
 
@@ -185,7 +200,7 @@ def _single_scores(
     return batch.seen.with_columns(
         match=probability,
         mismatch=1 - probability,
-        truncation=ending.probability(batch.answers, batch.folds),
+        truncation=ending.probability(batch.answers, batch.folds).round(9),  # its solver's last bits vary
         surprise=batch.losses["loss_conditional"],
         length=pl.col("answer_chars").clip(1, 600).log(),
     ).select("match", *FEATURES)
@@ -209,6 +224,26 @@ def _combined(weights: np.ndarray, design: np.ndarray, folds: np.ndarray) -> np.
     chosen = weights[folds]
     logit: np.ndarray = np.einsum("ij,ij->i", design, chosen[:, :-1]) + chosen[:, -1]
     return logit
+
+
+def information(told: pl.Series) -> np.ndarray:
+    """Number of distinct letters and digits of each answer, float64 [n]: what is said again adds nothing."""
+    letters = told.fill_null("").str.replace_all(r"[^\p{L}\p{N}]", "").str.to_lowercase()
+    return letters.str.split("").list.n_unique().cast(pl.Float64).to_numpy() * (letters != "").to_numpy()
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    return np.quantile(values, _QUANTILES) if len(values) else _QUANTILES
+
+
+def _rank(values: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
+    """Rank in 0–1 among values that have these quantiles."""
+    return np.interp(values, quantiles, _QUANTILES)
+
+
+def _harmonic(sound: np.ndarray, told: np.ndarray, weight: float) -> np.ndarray:
+    """Weighted harmonic mean of two ranks; a rank of nought counts as a very small one."""
+    return 1 / ((1 - weight) / np.maximum(sound, 1e-4) + weight / np.maximum(told, 1e-4))
 
 
 def _texts(pool: pl.DataFrame) -> pl.DataFrame:
@@ -283,6 +318,9 @@ def train_quality(
         np.ones(len(FEATURES)),
         0.0,
         _QUANTILES,
+        _QUANTILES,
+        _QUANTILES,
+        settings.information_weight,
         {},
         0.5,
         len(sound),
@@ -380,12 +418,17 @@ def _combine(
     n_made = sound.height + defective.height
     combined = _combined(weights, (design / spread)[:n_made], folds[:n_made])
     everything = _combined(weights, _design(scores, surprise) / spread, known.folds)
+    told = information(known.answers)
+    ranks, told_ranks = (_quantiles(values) for values in (everything, told))
+    mean = _harmonic(_rank(everything, ranks), _rank(told, told_ranks), settings.information_weight)
     return replace(
         model,
         weights=weights,
         spread=spread,
         surprise=surprise,
-        ranks=np.quantile(everything, _QUANTILES) if len(everything) else model.ranks,
+        ranks=ranks,
+        information_ranks=told_ranks,
+        quality_ranks=_quantiles(mean),
         limits=_limits(scores, defective, kinds, examples.losses["ppl"].drop_nulls(), settings),
         auc=float(roc_auc_score(label[:n_made], combined)) if sound.height and defective.height else 0.5,
     )
@@ -453,7 +496,7 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     record_id, shard, the columns of the language model (null where there are none), match, truncation,
-    repetition, garble, markup, language_mismatch and quality, all Float64, in the order given.
+    repetition, garble, markup, language_mismatch, soundness and quality, all Float64, in the order given.
     """
     frame = _texts(samples)
     seen = rules.features(frame["raw_prompt"], frame["raw_answer"])
@@ -462,6 +505,9 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     batch = _Batch(seen, frame["answer"], prompt, answer, folds, _losses(samples, samples.height))
     scores = _single_scores(model.match, model.truncation, batch)
     combined = _combined(model.weights, _design(scores, model.surprise) / model.spread, folds)
+    soundness = _rank(combined, model.ranks)
+    told = _rank(information(frame["answer"]), model.information_ranks)
+    mean = _harmonic(soundness, told, model.information_weight)
     measured = [
         (pl.col(name) if name in samples.columns else pl.lit(None)).cast(pl.Float64).alias(name)
         for name in LANGUAGE_MODEL
@@ -469,7 +515,8 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     return samples.select("record_id", "shard", *measured).hstack(
         scores.select(
             "match", "truncation", "repetition", "garble", "markup", "language_mismatch",
-            quality=pl.Series(np.interp(combined, model.ranks, _QUANTILES), dtype=pl.Float64),
+            soundness=pl.Series(soundness, dtype=pl.Float64),
+            quality=pl.Series(_rank(mean, model.quality_ranks), dtype=pl.Float64),
         )
     )  # fmt: skip
 
@@ -492,8 +539,8 @@ def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSetti
         limited.append(Rule(reason, over, measured, {} if limit is None else {f"max_{name}": limit}))
     low = Rule(
         "below_quality",
-        pl.col("quality") < settings.min_quality,
-        {"quality": pl.col("quality")},
+        pl.col("soundness") < settings.min_quality,
+        {"soundness": pl.col("soundness")},
         {"min_quality": settings.min_quality},
     )
     judged = judge(

@@ -9,6 +9,7 @@ import pytest
 
 from curation import schemas
 from curation.scores import quality
+from curation.scores.language_model import UNCERTAINTY
 from curation.scores.made_up import KINDS
 from curation.settings import ScoreSettings
 
@@ -60,7 +61,8 @@ def test_defects_score_worse_than_what_they_were_made_of(
 
 
 def test_a_sound_pool_is_kept(pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame) -> None:
-    judged = quality.judge_scores(scores, model, SETTINGS)
+    unknown = [pl.lit(None, dtype=pl.Float64).alias(name) for name in UNCERTAINTY]
+    judged = quality.judge_scores(scores, model, SETTINGS).with_columns(unknown)
     assert schemas.conform("scores", judged.with_columns(run_id=pl.lit("0" * 32))).height == len(pool)
     assert (judged["verdict"] == "kept").mean() > 0.9
     assert judged["record_id"].to_list() == pool["record_id"].to_list()
@@ -78,20 +80,20 @@ def test_the_reason_is_the_limit_that_was_crossed(pool: pl.DataFrame, model: qua
         "garble": 0.0,
         "markup": 0.0,
         "language_mismatch": 0.0,
-        "quality": 0.5,
+        "soundness": 0.5,
         "ppl": 9.0,
     }
     cases = [
         ({}, None),
         ({"match": 0.1}, "answer_mismatch"),
-        ({"truncation": 0.95, "quality": 0.0}, "truncated"),
+        ({"truncation": 0.95, "soundness": 0.0}, "truncated"),
         ({"repetition": 1.0}, "repetition"),
         ({"garble": 1.0}, "mojibake"),
         ({"markup": 1.0}, "boilerplate"),
         ({"language_mismatch": 1.0}, "wrong_language"),
         ({"ppl": 101.0}, "unpredictable"),
         ({"ppl": None}, None),
-        ({"quality": 0.0}, "below_quality"),
+        ({"soundness": 0.0}, "below_quality"),
     ]
     rows = [sound | changed for changed, _ in cases]
     frame = pl.DataFrame(rows).with_columns(
@@ -111,6 +113,30 @@ def test_the_combined_quality_is_monotone(model: quality.QualityModel) -> None:
     assert (model.weights[:, :-2] <= 0).all()
     assert (model.weights[:, -2] >= 0).all()
     assert (np.diff(model.ranks) >= 0).all()
+
+
+def test_quality_never_falls_when_soundness_or_information_rises(
+    pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame
+) -> None:
+    told = pl.Series(quality.information(pool["answer"]))
+    rows = pl.DataFrame({"told": told, "sound": scores["soundness"], "quality": scores["quality"]})
+    for one, other in (("told", "sound"), ("sound", "told")):
+        near = rows.with_columns(pl.col(one).rank("dense")).sort(one, other)
+        steps = near.with_columns(pl.col("quality").diff().over(one)).drop_nulls()
+        assert (steps["quality"] >= -1e-9).all()
+    with_information, without = (
+        rows.select(pl.corr(name, "told", method="spearman")).item() for name in ("quality", "sound")
+    )
+    assert with_information > without + 0.1
+    alone = quality.train_quality(pool, NOBODY, SETTINGS.model_copy(update={"information_weight": 0.0}), 1, predict)  # fmt: skip
+    by_soundness = quality.score_samples(alone, pool.hstack(predict(pool["prompt"], pool["answer"])))
+    assert by_soundness["soundness"].to_list() == scores["soundness"].to_list()
+    np.testing.assert_allclose(by_soundness["quality"], by_soundness["soundness"], atol=2e-3)
+
+
+def test_information_counts_what_is_not_said_again() -> None:
+    told = pl.Series(["好，好，好！", "山 水 Aa a", "", None, "。。"])
+    assert quality.information(told).tolist() == [1, 3, 0, 0, 0]
 
 
 def test_a_shard_scores_as_it_does_within_the_whole(
