@@ -17,6 +17,7 @@ new texts may resemble, and comes to the same result as one that is given nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -26,8 +27,8 @@ from curation.corpus import minhash
 from curation.settings import DedupSettings
 from curation.verdicts import Rule, judge
 
-#: Pairs are verified in blocks that hold at most about so many characters.
-_BLOCK_CHARS = 16 << 20
+#: Pairs are verified in blocks whose texts have at most about so many bytes.
+_BLOCK_BYTES = 8 << 20
 #: Pairs of several bands are collected up to so many before equal ones are thrown out.
 _MANY_PAIRS = 4 << 20
 _ROUNDS = 5
@@ -49,23 +50,60 @@ def quality(evidence: pl.Expr) -> pl.Expr:
 # -- candidates -----------------------------------------------------------------------------------
 
 
-def _candidates(
-    rows: pl.DataFrame, among: np.ndarray, threshold: float, *, to_first: bool = False
-) -> np.ndarray:
+@dataclass(frozen=True)
+class _Rows:
+    """Records in order of preference: ids, keys of their texts (uint64), sizes of their shingle sets
+    (uint32) and hashes of their bands (uint32, bands × rows)."""
+
+    ids: pl.Series
+    keys: np.ndarray
+    sizes: np.ndarray
+    bands: np.ndarray
+
+    @classmethod
+    def of(cls, docs: pl.DataFrame, places: np.ndarray) -> _Rows:
+        """The rows of `docs` at these places."""
+        from curation.corpus import minhash_kernels
+
+        lists = docs["bands"]
+        bands = (
+            lists.explode().to_numpy().reshape(len(lists), -1) if len(lists) else np.zeros((0, 1), np.uint32)
+        )
+        return cls(
+            docs["record_id"].gather(places),
+            _text_keys(docs["content_hash"].gather(places)),
+            docs["n_shingles"].to_numpy()[places],
+            minhash_kernels.by_band(bands, places),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def _text_keys(content_hashes: pl.Series) -> np.ndarray:
+    """The first 64 bits of content hashes (uint64): a pair of two of them is as good as 128 bits."""
+    return content_hashes.str.head(16).str.to_integer(base=16, dtype=pl.UInt64).to_numpy()
+
+
+def _first_candidates(rows: _Rows, threshold: float) -> np.ndarray:
+    """Distinct pairs (n, 2), each and all in order: each row and the first of each of its buckets."""
+    from curation.corpus import minhash_kernels
+
+    return _unpacked(_distinct(minhash_kernels.pairs_with_first(rows.bands, rows.sizes, threshold)))
+
+
+def _candidates(rows: _Rows, among: np.ndarray, threshold: float) -> np.ndarray:
     """Distinct pairs (n, 2) of the places `among` that share a bucket of any band, each and all in order.
 
-    Band by band: one sort of the band's hashes brings equal ones together. `to_first` pairs each row of
-    a bucket with the first one only.
+    Band by band: one sort of the band's hashes brings equal ones together.
     """
     from curation.corpus import minhash_kernels
 
-    bands = _matrix(rows["bands"])
-    sizes = rows["n_shingles"].to_numpy().astype(np.int64)
     places = among.astype(np.uint64)
     pairs, waiting = np.zeros(0, dtype=np.int64), list[np.ndarray]()
-    for band in progress.track(range(bands.shape[1]), "duplicate candidates"):
-        keys = np.sort(bands[among, band].astype(np.uint64) << np.uint64(32) | places)
-        waiting.append(minhash_kernels.bucket_pairs(keys, sizes, threshold, to_first))
+    for hashes in progress.track(rows.bands, "duplicate candidates"):
+        keys = np.sort(hashes[among].astype(np.uint64) << np.uint64(32) | places)
+        waiting.append(minhash_kernels.bucket_pairs(keys, rows.sizes, threshold))
         if sum(map(len, waiting)) > max(_MANY_PAIRS, len(pairs)):
             pairs, waiting = _distinct(np.concatenate([pairs, *waiting])), []
     return _unpacked(_distinct(np.concatenate([pairs, *waiting])))
@@ -77,17 +115,7 @@ def _distinct(keys: np.ndarray) -> np.ndarray:
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
 
 
-def _matrix(lists: pl.Series) -> np.ndarray:
-    """A Series of lists of equal length as a matrix."""
-    return lists.explode().to_numpy().reshape(len(lists), -1) if len(lists) else np.zeros((0, 1), np.uint32)
-
-
 # -- verification ---------------------------------------------------------------------------------
-
-
-def _text_keys(content_hashes: pl.Series) -> pl.Series:
-    """The first 64 bits of content hashes (UInt64): a pair of two of them is as good as 128 bits."""
-    return content_hashes.str.head(16).str.to_integer(base=16, dtype=pl.UInt64)
 
 
 class _Verifier:
@@ -98,23 +126,25 @@ class _Verifier:
 
     def __init__(
         self,
-        rows: pl.DataFrame,
+        rows: _Rows,
         texts: pl.LazyFrame,
         candidates: np.ndarray,
         settings: DedupSettings,
         known: pl.DataFrame | None,
     ) -> None:
-        self._ids, self._keys = rows["record_id"], _text_keys(rows["content_hash"])
-        self._sizes = rows["n_shingles"].to_numpy().astype(np.int64)
-        self._texts, self._settings = texts, settings
+        self._rows, self._texts, self._settings = rows, texts, settings
         self._known = None if settings.template_records else known
         self._parts = [name for name in texts.collect_schema().names() if name != "record_id"]
+        self._read = pl.DataFrame(schema={"place": pl.Int64} | dict.fromkeys(self._parts, pl.String))
+        self._lines = np.full(len(rows), -1)  # of each row in `_read`
         self._counts: dict[str, np.ndarray] = {}
         self._compared = [pl.DataFrame(schema=COMPARED)]
         if settings.template_records:
             # where all texts are alike they are candidates: counting those is enough
-            read = self._read(np.unique(candidates))
-            self._counts = {name: minhash.shingle_counts(read[name], settings.ngram) for name in self._parts}
+            self._fetch(candidates)
+            self._counts = {
+                name: minhash.shingle_counts(self._read[name], settings.ngram) for name in self._parts
+            }
 
     @property
     def compared(self) -> pl.DataFrame:
@@ -123,10 +153,8 @@ class _Verifier:
 
     def similarity(self, pairs: np.ndarray) -> np.ndarray:
         """Similarity (float64) of pairs of places (n, 2)."""
-        a, b = self._keys.gather(pairs[:, 0]), self._keys.gather(pairs[:, 1])
-        keys = pl.DataFrame({"one": a, "other": b}).select(
-            a=pl.min_horizontal("one", "other"), b=pl.max_horizontal("one", "other")
-        )
+        one, other = self._rows.keys[pairs[:, 0]], self._rows.keys[pairs[:, 1]]
+        keys = pl.DataFrame({"a": np.minimum(one, other), "b": np.maximum(one, other)})
         similarity = np.full(len(pairs), np.nan)
         if self._known is not None:
             found = keys.join(self._known, on=["a", "b"], how="left", maintain_order="left")
@@ -137,17 +165,17 @@ class _Verifier:
         return similarity
 
     def _compute(self, pairs: np.ndarray) -> np.ndarray:
-        needed = np.zeros(len(self._ids), dtype=bool)
-        needed[pairs] = True
-        texts, places = self._read(np.flatnonzero(needed)), (np.cumsum(needed) - 1)[pairs]
+        self._fetch(pairs)
+        lines = self._lines[pairs]
         # the sizes that are known are those of whole texts
-        sizes = self._sizes[needed] if len(self._parts) == 1 else None
-        return np.mean([self._alike(texts[name], places, sizes) for name in self._parts], axis=0)
+        sizes = self._rows.sizes[self._read["place"].to_numpy()].astype(np.int64)
+        known_sizes = sizes if len(self._parts) == 1 else None
+        return np.mean([self._alike(self._read[name], lines, known_sizes) for name in self._parts], axis=0)
 
     def _alike(self, texts: pl.Series, pairs: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:
-        lengths = texts.str.len_chars().to_numpy().astype(np.int64)
-        work = np.cumsum(lengths[pairs].sum(axis=1))
-        blocks = np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(work // _BLOCK_CHARS)) + 1)
+        lengths = texts.str.len_bytes().to_numpy().astype(np.int64)
+        work = np.cumsum(lengths[pairs[:, 1]])
+        blocks = np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(work // _BLOCK_BYTES)) + 1)
         return np.concatenate(
             [
                 minhash.jaccard(
@@ -163,11 +191,18 @@ class _Verifier:
             ]
         )
 
-    def _read(self, places: np.ndarray) -> pl.DataFrame:
-        """The texts of these rows, a column a part."""
-        wanted = pl.LazyFrame({"record_id": self._ids.gather(places)}).with_row_index("wanted")
-        found = self._texts.join(wanted, on="record_id").select("wanted", *self._parts)
-        return found.collect(engine="streaming").sort("wanted").drop("wanted")
+    def _fetch(self, pairs: np.ndarray) -> None:
+        """Read the texts of these rows, unless they are there."""
+        missing = np.zeros(len(self._rows), dtype=bool)
+        missing[pairs] = True
+        places = np.flatnonzero(missing & (self._lines < 0))
+        if not len(places):
+            return
+        wanted = pl.LazyFrame({"record_id": self._rows.ids.gather(places), "place": places})
+        found = self._texts.join(wanted, on="record_id").select("place", *self._parts)
+        read = found.collect(engine="streaming")
+        self._lines[read["place"].to_numpy()] = np.arange(read.height) + self._read.height
+        self._read = pl.concat([self._read, read])
 
 
 def near_duplicate_pairs(docs: pl.DataFrame, texts: pl.LazyFrame, settings: DedupSettings) -> pl.DataFrame:
@@ -186,8 +221,10 @@ def near_duplicate_pairs(docs: pl.DataFrame, texts: pl.LazyFrame, settings: Dedu
     Frame with `a`, `b` (record ids, a before b in the order given) and `similarity`, the exact Jaccard
     similarity of their shingle sets (see `minhash.jaccard`), at least the threshold; sorted by that order.
     """
-    pairs = _candidates(docs, np.arange(docs.height), settings.threshold)
-    similarity = _Verifier(docs, texts, pairs, settings, None).similarity(pairs)
+    places = np.arange(docs.height)
+    rows = _Rows.of(docs, places)
+    pairs = _candidates(rows, places, settings.threshold)
+    similarity = _Verifier(rows, texts, pairs, settings, None).similarity(pairs)
     ids = docs["record_id"]
     found = {"a": ids.gather(pairs[:, 0]), "b": ids.gather(pairs[:, 1]), "similarity": similarity}
     return pl.DataFrame(found).filter(pl.col("similarity") >= settings.threshold)
@@ -230,7 +267,7 @@ def _unpacked(keys: np.ndarray) -> np.ndarray:
 
 
 def _representatives(
-    rows: pl.DataFrame, candidates: np.ndarray, verifier: _Verifier, threshold: float
+    rows: _Rows, candidates: np.ndarray, verifier: _Verifier, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each row the row that it is dropped for (itself if kept), and how alike they are.
 
@@ -238,7 +275,7 @@ def _representatives(
     nearly all; then those that are kept are compared with each other, and with the representatives of
     those that they are like, until none of them is dropped any more.
     """
-    count = rows.height
+    count = len(rows)
     pairs, similarity, tried = candidates[:0], np.zeros(0), np.zeros(0, dtype=np.int64)
     further, leader = candidates, np.arange(count)
     for _ in range(_ROUNDS):
@@ -303,36 +340,35 @@ def judge_further(
     `minhash.METHOD` (columns `COMPARED`), whatever records there were then. Returns the judged rows,
     which do not depend on `known`, and the pairs to hand on.
     """
+    from curation.corpus import minhash_kernels
+
     keys, descending = _preference(settings)
-    order = docs.with_row_index("place").select(
-        "place", *(key.alias(f"key_{number}") for number, key in enumerate(keys))
-    )
-    places = order.sort(order.columns[1:], descending=descending, nulls_last=True)["place"]
-    ranked = docs.select("record_id", "content_hash").with_columns(place=pl.int_range(pl.len()))[places]
-    unique = ranked.unique("content_hash", keep="first", maintain_order=True)
-    rows = docs.select("record_id", "content_hash", "bands", "n_shingles")[unique["place"]]
-    candidates = _candidates(rows, np.arange(rows.height), settings.threshold, to_first=True)
+    order = docs.select(place=pl.arg_sort_by(keys, descending=descending, nulls_last=True))
+    places = order["place"].to_numpy().astype(np.int64)
+    hashes = docs["content_hash"].gather(places)
+    first = minhash_kernels.first_equal(_text_keys(hashes), _text_keys(hashes.str.tail(16)))
+    is_first = first == np.arange(len(places))
+    text = (np.cumsum(is_first) - 1)[first]  # of each ranked record, as a place in `rows`
+    rows = _Rows.of(docs, places[is_first])
+    candidates = _first_candidates(rows, settings.threshold)
     verifier = _Verifier(rows, texts, candidates, settings, known)
     leader, alike = _representatives(rows, candidates, verifier, settings.threshold)
-    chosen = unique.select(
-        "content_hash",
-        first=pl.col("record_id"),
-        representative=pl.col("record_id").gather(pl.Series(leader)),
-        near=pl.Series(leader != np.arange(len(leader))),
-        alike=pl.Series(alike),
-    )
-    matched = ranked.select("place", "record_id", "content_hash").join(
-        chosen, on="content_hash", how="left", maintain_order="left"
-    )
-    is_kept = pl.col("record_id") == pl.col("representative")
-    frame = (
-        matched.with_columns(duplicates=pl.len().over("representative") - 1)
-        .with_columns(
-            match=pl.when(is_kept).then(None).when("near").then(pl.lit("near")).otherwise(pl.lit("exact")),
-            duplicate_of=pl.when(~is_kept).then("representative"),
-            similarity=pl.when(~is_kept).then("alike"),
-        )
-        .sort("place")
+    representative = np.empty_like(places)
+    representative[places] = places[is_first][leader[text]]
+    text_of = np.empty_like(places)
+    text_of[places] = text
+    is_kept = pl.col("is_kept")
+    frame = docs.select(
+        "record_id",
+        representative=docs["record_id"].gather(representative),
+        alike=pl.Series(alike[text_of]),
+        near=pl.Series((leader != np.arange(len(leader)))[text_of]),
+        is_kept=pl.Series(representative == np.arange(len(places))),
+        duplicates=pl.Series(np.bincount(representative, minlength=len(places)) - 1),
+    ).with_columns(
+        match=pl.when(is_kept).then(None).when("near").then(pl.lit("near")).otherwise(pl.lit("exact")),
+        duplicate_of=pl.when(~is_kept).then("representative"),
+        similarity=pl.when(~is_kept).then("alike"),
     )
     rules = [
         Rule("duplicate_of", pl.col("match") == "exact", {"similarity": pl.col("similarity")}),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -19,7 +20,7 @@ import polars as pl
 
 from curation import progress, records
 from curation.settings import DedupSettings
-from curation.text import blocks, code_points, traditional_characters
+from curation.text import blocks, traditional_characters, utf8
 
 #: Raised when the canonical form or the shingles of a text change: similarities that were found before
 #: do not hold then.
@@ -29,6 +30,8 @@ _MASK = (1 << 64) - 1
 _UNCOMMON_SHARE = 0.15
 #: Texts are hashed in blocks of so many bytes, which bounds the memory.
 _BLOCK_BYTES = 16 << 20
+#: Code points from here on are no letters.
+_LETTERS_END = 0x32400
 
 
 @cache
@@ -45,6 +48,14 @@ def canonical(text: str) -> str:
     return records.canonical(text).translate(_simplified())
 
 
+def _folded(begin: int, end: int) -> Iterable[str]:
+    """NFKC and lower case of single characters."""
+    block = "".join(map(chr, range(begin, end)))
+    if unicodedata.is_normalized("NFKC", block) and block == block.lower():
+        return block
+    return (unicodedata.normalize("NFKC", char).lower() for char in block)
+
+
 @cache
 def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How characters enter the canonical form: NFKC, lower case, letters and digits, simplified.
@@ -52,44 +63,42 @@ def _canonical_table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     `table` (int32, by code point): the letter or digit it becomes, 0 if none, -k if it becomes the
     k-th expansion (`expansions[spans[k - 1]:spans[k]]`).
     """
+    first, expansions, spans = list[int](), list[int](), [0]
+    for begin in range(0, _LETTERS_END, 256):
+        for form in _folded(begin, begin + 256):
+            letters = form if form.isalnum() else "".join(filter(str.isalnum, form))
+            if len(letters) > 1:
+                expansions.extend(map(ord, letters))
+                spans.append(len(expansions))
+            first.append(1 - len(spans) if len(letters) > 1 else ord(letters or "\0"))
+    simplified = np.arange(sys.maxunicode + 1, dtype=np.int32)
+    simplified[list(_simplified())] = list(map(ord, _simplified().values()))
     table = np.zeros(sys.maxunicode + 1, dtype=np.int32)
-    expansions: list[int] = []
-    spans = [0]
-    simplified = _simplified()
-    for code in range(0x32400):  # no letters beyond
-        if 0x3400 <= code < 0xA000 or 0xAC00 <= code < 0xD7A4 or 0x20000 <= code < 0x2F800 or code >= 0x30000:
-            table[code] = ord(simplified.get(code, chr(code))) if chr(code).isalnum() else 0
-            continue
-        folded = [ord(char) for char in records.canonical(chr(code)).translate(simplified) if char.isalnum()]
-        if len(folded) == 1:
-            table[code] = folded[0]
-        elif folded:
-            expansions.extend(folded)
-            spans.append(len(expansions))
-            table[code] = 1 - len(spans)
-    return table, np.array(spans, dtype=np.int64), np.array(expansions, dtype=np.int32)
+    table[: len(first)] = first
+    table = np.where(table > 0, simplified[table], table)
+    return table, np.array(spans, dtype=np.int64), simplified[expansions]
 
 
 @cache
-def _combining() -> np.ndarray:
-    """Which code points (bool) may join with others in NFKC, which a table of single ones cannot do."""
-    table = np.zeros(sys.maxunicode + 1, dtype=bool)
-    table[0x1100:0x1200] = True  # Hangul letters
-    table[[code for code in range(0x300, 0x32400) if unicodedata.category(chr(code))[0] == "M"]] = True
-    return table
+def _alphabet(*, composed: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The table of characters as `minhash_kernels` takes it.
+
+    Unless texts are composed (NFKC) already, it marks the characters that may join with others, which a
+    table of single ones cannot do.
+    """
+    from curation.corpus.minhash_kernels import JOINS
+
+    table, spans, expansions = _canonical_table()
+    if not composed:
+        table = table.copy()
+        table[0x1100:0x1200] = JOINS  # Hangul letters
+        marks = [unicodedata.category(chr(code))[0] == "M" for code in range(_LETTERS_END)]
+        table[: len(marks)][marks] = JOINS
+    return table, spans, expansions
 
 
-def _forms(texts: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Canonical forms of texts as `minhash_kernels` takes them: forms, begins, letters."""
-    from curation.corpus import minhash_kernels
-
-    codes, starts = code_points(texts)
-    combining = pl.Series(minhash_kernels.rows_with(codes, starts, _combining()))
-    if combining.any():
-        composed = texts.filter(combining).cast(pl.String).str.normalize("NFKC")
-        codes, starts = code_points(texts.clone().scatter(combining.arg_true(), composed))
-    forms, begins, letters = minhash_kernels.canonical_forms(codes, starts, *_canonical_table())
-    return forms, begins, letters
+def _composed(texts: pl.Series) -> pl.Series:
+    return texts.cast(pl.String).str.normalize("NFKC")
 
 
 def shingle_hash(shingle: str) -> int:
@@ -114,19 +123,38 @@ def signatures(texts: pl.Series, settings: DedupSettings, seed: int = 1) -> pl.D
     probability 1 − (1 − s^rows)^bands at Jaccard similarity s. A text not longer than the n-gram is one
     shingle, so that it is like itself only.
     """
-    from curation.corpus import minhash_kernels
-
-    factors, summands = _permutations(settings.permutations, seed)
     texts = texts.cast(pl.String).fill_null("")
-    parts, done = [_signature_frame(np.zeros(0), np.zeros((0, 1)), np.zeros((0, 1)))], 0
+    counts = np.empty(len(texts), dtype=np.uint32)
+    signed = np.empty((len(texts), settings.permutations), dtype=np.uint32)
+    bands = np.empty((len(texts), settings.bands), dtype=np.uint32)
+    permutations = _permutations(settings.permutations, seed)
+    done = 0
     for block in blocks(texts, _BLOCK_BYTES):
-        counts, signed, bands = minhash_kernels.minhash(
-            *_forms(block), settings.ngram, factors, summands, settings.bands
-        )
-        parts.append(_signature_frame(counts, signed, bands))
+        part = slice(done, done + len(block))
+        _sign(block, settings.ngram, permutations, (counts[part], signed[part], bands[part]))
         done += len(block)
         progress.report("signatures", done, len(texts))
-    return pl.concat(parts)
+    return pl.DataFrame({"n_shingles": counts, "signature": _as_lists(signed), "bands": _as_lists(bands)})
+
+
+def _sign(
+    texts: pl.Series,
+    ngram: int,
+    permutations: tuple[np.ndarray, np.ndarray],
+    signed: tuple[np.ndarray, ...],
+    *,
+    composed: bool = False,
+) -> None:
+    """Write counts, signatures and bands of texts."""
+    from curation.corpus import minhash_kernels
+
+    minhash_kernels.minhash(*utf8(texts), _alphabet(composed=composed), ngram, *permutations, *signed)
+    unread = np.flatnonzero(signed[0] == 0)
+    if len(unread):
+        again = tuple(values[unread] for values in signed)
+        _sign(_composed(texts.gather(unread)), ngram, permutations, again, composed=True)
+        for values, other in zip(signed, again, strict=True):
+            values[unread] = other
 
 
 def _permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,21 +164,9 @@ def _permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return factors, random.randint(0, 1 << 32, count, dtype=np.uint32)
 
 
-def _signature_frame(counts: np.ndarray, signed: np.ndarray, bands: np.ndarray) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "n_shingles": pl.Series(counts, dtype=pl.UInt32),
-            "signature": _rows_as_lists(signed),
-            "bands": _rows_as_lists(bands),
-        }
-    )
-
-
-def _rows_as_lists(matrix: np.ndarray) -> pl.Series:
+def _as_lists(matrix: np.ndarray) -> pl.Series:
     """A matrix of UInt32 as a Series of lists, one a row."""
-    dtype = pl.List(pl.UInt32)
-    flat = pl.Series(matrix.reshape(-1), dtype=pl.UInt32)
-    return flat.reshape(matrix.shape).cast(dtype) if len(matrix) else pl.Series([], dtype=dtype)
+    return pl.Series(matrix, dtype=pl.Array(pl.UInt32, matrix.shape[1])).arr.to_list()
 
 
 def shingle_counts(texts: pl.Series, ngram: int) -> np.ndarray:
@@ -163,7 +179,9 @@ def shingle_counts(texts: pl.Series, ngram: int) -> np.ndarray:
     total = int(texts.str.len_chars().sum() or 0)
     table = np.zeros(1 << min(max((2 * total).bit_length(), 16), 26), dtype=np.uint16)
     for block in blocks(texts, _BLOCK_BYTES):
-        minhash_kernels.count_shingles(*_forms(block), ngram, table)
+        unread = minhash_kernels.count_shingles(*utf8(block), _alphabet(), ngram, table)
+        again = _composed(block.gather(np.flatnonzero(unread)))
+        minhash_kernels.count_shingles(*utf8(again), _alphabet(composed=True), ngram, table)
     return table
 
 
@@ -179,28 +197,46 @@ def jaccard(
 ) -> np.ndarray:
     """Exact Jaccard similarity (float64) of the shingle sets of pairs of texts.
 
-    `firsts` and `seconds` are places in `texts`; only texts that occur in a pair are read. It is
-    fastest where pairs of the same first follow each other, and where the `sizes` of the sets (int64,
-    the `n_shingles` of `signatures`) are given. With `counts` (`shingle_counts`) and
-    `common`, the similarity without the shingles that more than `common` texts hold is taken where it
-    is lower: a template that many texts share does not make them alike. Texts of which too little is
-    left without them are compared whole.
+    `firsts` and `seconds` are places in `texts`. It is fastest where pairs of the same first follow each
+    other, and where the `sizes` of the sets (int64, the `n_shingles` of `signatures`) are given. With
+    `counts` (`shingle_counts`) and `common`, the similarity without the shingles that more than `common`
+    texts hold is taken where it is lower: a template that many texts share does not make them alike.
+    Texts of which too little is left without them are compared whole.
     """
+    template = (np.zeros(1, dtype=np.uint16), 0) if counts is None else (counts, common)
+    similarity = _similarities(texts, firsts, seconds, ngram, sizes, template)
+    unread = np.flatnonzero(np.isnan(similarity))
+    if len(unread):
+        pairs = firsts[unread], seconds[unread]
+        similarity[unread] = _similarities(texts, *pairs, ngram, sizes, template, composed=True)
+    return similarity
+
+
+def _similarities(
+    texts: pl.Series,
+    firsts: np.ndarray,
+    seconds: np.ndarray,
+    ngram: int,
+    sizes: np.ndarray | None,
+    template: tuple[np.ndarray, int],
+    *,
+    composed: bool = False,
+) -> np.ndarray:
+    """`jaccard`, but NaN for texts that have to be composed before."""
     from curation.corpus import minhash_kernels
 
-    if not len(firsts):
-        return np.zeros(0, dtype=np.float64)
-    occurs = np.zeros(len(texts), dtype=bool)
-    occurs[firsts] = occurs[seconds] = True
-    needed, place = np.flatnonzero(occurs), np.cumsum(occurs) - 1
-    forms = _forms(texts.gather(needed))
-    table = np.zeros(1, dtype=np.uint16) if counts is None else counts
-    limit = 0 if counts is None else common
-    if sizes is None or limit:
-        held, uncommon = minhash_kernels.set_sizes(*forms, ngram, table, limit)
+    # in the order in which they are needed, as often as they are: that spares walks through all memory
+    changes = np.diff(firsts, prepend=-1) != 0
+    order = np.concatenate([firsts[changes], seconds])
+    a = np.cumsum(changes) - 1
+    b = np.arange(len(order) - len(seconds), len(order))
+    held = texts.gather(order)
+    read = *utf8(_composed(held) if composed else held), _alphabet(composed=composed), ngram
+    if sizes is None or template[1]:
+        whole, uncommon = minhash_kernels.set_sizes(*read, *template)
     else:
-        held = uncommon = sizes[needed]
-    similarity: np.ndarray = minhash_kernels.jaccard_of_pairs(
-        *forms, ngram, held, uncommon, place[firsts], place[seconds], table, limit, _UNCOMMON_SHARE
+        whole = uncommon = sizes[order]
+    similarities: np.ndarray = minhash_kernels.jaccard_of_pairs(
+        *read, whole, uncommon, a, b, *template, _UNCOMMON_SHARE
     )
-    return similarity
+    return similarities

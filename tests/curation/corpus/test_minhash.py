@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import polars as pl
 import pytest
@@ -68,6 +70,31 @@ def test_jaccard_is_exact(one: str, other: str, n: int) -> None:
     if all(any(char.isalnum() for char in value) for value in (one, other)):
         a, b = shingles(one, n), shingles(other, n)
         assert found == pytest.approx(len(a & b) / len(a | b))
+
+
+def test_every_character_enters_as_in_the_canonical_form() -> None:
+    table, spans, expansions = minhash._canonical_table()
+    assert not table[minhash._LETTERS_END :].any()
+    for code, new in enumerate(table[: minhash._LETTERS_END].tolist()):
+        letters = expansions[spans[-new - 1] : spans[-new]].tolist() if new < 0 else [new] if new else []
+        assert letters == [ord(char) for char in canonical(chr(code)) if char.isalnum()], hex(code)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Cafe\u0301 noir, tre\u0300s bon", "Café noir, très bon"),  # joined marks
+        (unicodedata.normalize("NFD", "한국어 문장입니다"), "한국어 문장입니다"),  # joined Hangul letters
+        ("ﷺ" * 3000 + "完", "صلى الله عليه وسلم" * 3000 + "完"),  # many times as long as its bytes
+    ],
+)
+def test_composed_and_expanded_texts_are_those_that_they_stand_for(one: str, other: str) -> None:
+    frame = minhash.signatures(pl.Series([one, other, "别的文字"]), SETTINGS)
+    assert frame[0].equals(frame[1])
+    assert frame["n_shingles"][0] == len(shingles(one, 4))
+    assert similarity(one, other, 4) == 1.0
+    counts = [minhash.shingle_counts(pl.Series([text]), 4) for text in (one, other)]
+    assert (counts[0] > 0).sum() == (counts[1] > 0).sum() > 0
 
 
 def test_white_space_width_and_punctuation_do_not_matter() -> None:
