@@ -21,7 +21,7 @@ demo: venv ## serve the example website, crawl it, and run the whole graph on th
 	$(BIN)/python -m examples.serve --port 8808 --while $(BIN)/curation run --profile profiles/demo.yaml
 
 test: venv lint ## lint, types, import rules and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: venv ## style, types and the rules between the rooms
 	$(BIN)/ruff check .
