@@ -85,24 +85,27 @@ def _text_keys(content_hashes: pl.Series) -> np.ndarray:
     return content_hashes.str.head(16).str.to_integer(base=16, dtype=pl.UInt64).to_numpy()
 
 
-def _first_candidates(rows: _Rows, threshold: float) -> np.ndarray:
-    """Distinct pairs (n, 2), each and all in order: each row and the first of each of its buckets."""
+def _first_candidates(rows: _Rows, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct pairs (n, 2), each and all in order: each row and the first of each of its buckets.
+
+    Also the places of all rows that share a bucket: no other row ever comes to be in a pair.
+    """
     from curation.corpus import minhash_kernels
 
-    return _unpacked(_distinct(minhash_kernels.pairs_with_first(rows.bands, rows.sizes, threshold)))
+    pairs, shared = minhash_kernels.pairs_with_first(rows.bands, rows.sizes, threshold)
+    return _unpacked(_distinct(pairs)), np.flatnonzero(shared)
 
 
 def _candidates(rows: _Rows, among: np.ndarray, threshold: float) -> np.ndarray:
     """Distinct pairs (n, 2) of the places `among` that share a bucket of any band, each and all in order.
 
-    Band by band: one sort of the band's hashes brings equal ones together.
+    Band by band: one sort of the hashes that may occur twice brings equal ones together.
     """
     from curation.corpus import minhash_kernels
 
-    places = among.astype(np.uint64)
     pairs, waiting = np.zeros(0, dtype=np.int64), list[np.ndarray]()
     for hashes in progress.track(rows.bands, "duplicate candidates"):
-        keys = np.sort(hashes[among].astype(np.uint64) << np.uint64(32) | places)
+        keys = np.sort(minhash_kernels.shared_buckets(hashes, among))
         waiting.append(minhash_kernels.bucket_pairs(keys, rows.sizes, threshold))
         if sum(map(len, waiting)) > max(_MANY_PAIRS, len(pairs)):
             pairs, waiting = _distinct(np.concatenate([pairs, *waiting])), []
@@ -121,7 +124,8 @@ def _distinct(keys: np.ndarray) -> np.ndarray:
 class _Verifier:
     """Exact similarity of pairs of rows: looked up where it is known, else computed from the texts.
 
-    With templates a similarity depends on all texts, so that nothing can be known beforehand.
+    With templates a similarity depends on all texts, so that nothing can be known beforehand. Where
+    nothing is known, the texts of the rows that are `shared` are read at once, else when they are needed.
     """
 
     def __init__(
@@ -130,7 +134,8 @@ class _Verifier:
         texts: pl.LazyFrame,
         candidates: np.ndarray,
         settings: DedupSettings,
-        known: pl.DataFrame | None,
+        known: pl.DataFrame | None = None,
+        shared: np.ndarray | None = None,
     ) -> None:
         self._rows, self._texts, self._settings = rows, texts, settings
         self._known = None if settings.template_records else known
@@ -145,6 +150,8 @@ class _Verifier:
             self._counts = {
                 name: minhash.shingle_counts(self._read[name], settings.ngram) for name in self._parts
             }
+        if self._known is None and shared is not None:
+            self._fetch(shared)
 
     @property
     def compared(self) -> pl.DataFrame:
@@ -224,7 +231,7 @@ def near_duplicate_pairs(docs: pl.DataFrame, texts: pl.LazyFrame, settings: Dedu
     places = np.arange(docs.height)
     rows = _Rows.of(docs, places)
     pairs = _candidates(rows, places, settings.threshold)
-    similarity = _Verifier(rows, texts, pairs, settings, None).similarity(pairs)
+    similarity = _Verifier(rows, texts, pairs, settings).similarity(pairs)
     ids = docs["record_id"]
     found = {"a": ids.gather(pairs[:, 0]), "b": ids.gather(pairs[:, 1]), "similarity": similarity}
     return pl.DataFrame(found).filter(pl.col("similarity") >= settings.threshold)
@@ -253,7 +260,7 @@ def _leaders(rows: int, pairs: np.ndarray, similarity: np.ndarray) -> np.ndarray
     """Representative of each row, greedily in order of preference."""
     from curation.corpus import minhash_kernels
 
-    order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+    order = np.argsort(_packed(pairs[:, ::-1]))
     leader: np.ndarray = minhash_kernels.leaders(rows, pairs[order, 0], pairs[order, 1], similarity[order])
     return leader
 
@@ -350,8 +357,8 @@ def judge_further(
     is_first = first == np.arange(len(places))
     text = (np.cumsum(is_first) - 1)[first]  # of each ranked record, as a place in `rows`
     rows = _Rows.of(docs, places[is_first])
-    candidates = _first_candidates(rows, settings.threshold)
-    verifier = _Verifier(rows, texts, candidates, settings, known)
+    candidates, shared = _first_candidates(rows, settings.threshold)
+    verifier = _Verifier(rows, texts, candidates, settings, known, shared)
     leader, alike = _representatives(rows, candidates, verifier, settings.threshold)
     representative = np.empty_like(places)
     representative[places] = places[is_first][leader[text]]

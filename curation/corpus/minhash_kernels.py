@@ -320,6 +320,8 @@ def _fits(one: Any, other: Any, threshold: float) -> bool:
 def pairs_with_first(bands: Any, sizes: Any, threshold: float) -> Any:
     """Pairs of each row and the first row of each of its buckets, as low · 2^32 + high (int64).
 
+    Also, which rows (bool) share a bucket with any other.
+
     `bands` (uint32, bands × rows) are the hashes of the bands, `sizes` the numbers of shingles by row:
     sets whose sizes differ too much cannot reach the threshold. Each row notes the last few that it was
     paired with, so that a pair seldom comes twice.
@@ -328,6 +330,7 @@ def pairs_with_first(bands: Any, sizes: Any, threshold: float) -> Any:
     slots = _power_of_two(2 * rows)
     mask = np.uint64(slots - 1)
     table = np.empty(slots, dtype=np.uint64)  # hash of a bucket · 2^32 + its first row + 1
+    shared = np.zeros(rows, dtype=np.bool_)
     noted = np.full((rows, _NOTED), -1, dtype=np.int32)
     pairs, count = np.empty(2 * rows + 16, dtype=np.int64), 0
     low32 = np.uint64(0xFFFFFFFF)
@@ -346,6 +349,7 @@ def pairs_with_first(bands: Any, sizes: Any, threshold: float) -> Any:
                 table[place] = bucket << _32 | np.uint64(row + 1)
                 continue
             first = np.int64(table[place] & low32) - 1
+            shared[first] = shared[row] = True
             known = False
             for index in range(_NOTED):
                 known |= noted[row, index] == first
@@ -354,7 +358,26 @@ def pairs_with_first(bands: Any, sizes: Any, threshold: float) -> Any:
                 if _fits(sizes[first], sizes[row], threshold):
                     pairs[count] = first << 32 | row
                     count += 1
-    return pairs[:count]
+    return pairs[:count], shared
+
+
+@njit(cache=True)
+def shared_buckets(hashes: Any, among: Any) -> Any:
+    """Those of the rows `among` that share a bucket of a band: bucket · 2^32 + row (uint64).
+
+    A few that share none come with them, where the slots of two buckets coincide.
+    """
+    mask = np.uint64(_power_of_two(8 * len(among)) - 1)
+    met = np.zeros(mask + _1, dtype=np.uint8)
+    for row in among:
+        slot = (np.uint64(hashes[row]) * _PRIME >> _32) & mask
+        met[slot] = met[slot] << np.uint8(1) | np.uint8(1)  # 1, then more
+    keys, count = np.empty(len(among), dtype=np.uint64), np.uint64(0)
+    for row in among:
+        bucket = np.uint64(hashes[row])
+        keys[count] = bucket << _32 | np.uint64(row)
+        count += np.uint64(met[(bucket * _PRIME >> _32) & mask] > 1)
+    return keys[:count]
 
 
 @njit(cache=True)
