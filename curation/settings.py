@@ -537,11 +537,11 @@ class JudgeSettings(Section):
         0.9,
         description="quality (a rank in the pool) around which the choice is in doubt: 1 less the share to be selected",
     )
-    criteria: dict[Annotated[str, Field(pattern=r"^\w[\w -]{0,59}$")], Annotated[str, Field(min_length=1)]] = (
-        Field(
-            {},
-            description="the rubric: what each criterion asks, by its name; none: helpfulness, correctness, relevance, clarity, safety",
-        )
+    criteria: dict[
+        Annotated[str, Field(pattern=r"^\w[\w -]{0,59}$")], Annotated[str, Field(min_length=1)]
+    ] = Field(
+        {},
+        description="the rubric: what each criterion asks, by its name; none: helpfulness, correctness, relevance, clarity, safety",
     )
     model: str | None = Field(None, description="name of the model that judges; by default that of the chat")
     temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
@@ -577,7 +577,9 @@ class SelectionSettings(Section):
         0.1, gt=0, description="samples to choose: a count (1 or more) or a share of the pool (below 1)"
     )
     budget_tokens: int | None = Field(
-        None, ge=1, description="tokens to choose, in place of `budget`: characters of Chinese, words of others"
+        None,
+        ge=1,
+        description="tokens to choose, in place of `budget`: characters of Chinese, words of others",
     )
     quotas: Shares = Field(
         {}, description="most that a language, task, source or cluster may have of the budget, as a share"
@@ -607,7 +609,10 @@ class SelectionSettings(Section):
         description="cosine similarity to an earlier choice above which a sample is refused",
     )
     neighbour_threshold: float = Field(
-        0.8, ge=-1, le=1, description="cosine similarity from which others are neighbours (neighbour_weighted)"
+        0.8,
+        ge=-1,
+        le=1,
+        description="cosine similarity from which others are neighbours (neighbour_weighted)",
     )
     strategy: Strategy = Field("default", description="how to choose; default: the weighted choice")
     mix: dict[Strategy, Annotated[float, Field(gt=0)]] = Field(

@@ -292,8 +292,9 @@ def _repeats_of(source: Source, file: File, state: str) -> Mapping[int, int]:
     """
     whole, name = Shard(source.name, source, str(file.path)), source.fields.id or ""
     hashes, positions = array("Q"), array("q")
-    for item in _records(whole, columns=[name]):
-        rows = [(_native_id(row.found, name), row.position) for row in _rows([item]) if row.found is not None]
+    for part in _together(_records(whole, columns=[name])):
+        found = _rows([part] if isinstance(part, Batch) else part)
+        rows = [(_native_id(row.found, name), row.position) for row in found if row.found is not None]
         known = pl.DataFrame(rows, schema={"id": pl.String, "at": pl.Int64}, orient="row").drop_nulls()
         hashes.extend(known["id"].hash())
         positions.extend(known["at"])
