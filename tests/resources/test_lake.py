@@ -16,6 +16,8 @@ def clusters(n: int = 3, dropped: int = 1) -> pl.DataFrame:
             "terms": ["茶, 水"] * n,
             "to_centre": [0.5] * n,
             "to_neighbours": [0.5] * n,
+            "covers": [2] * n,
+            "fits": [True] * n,
             "verdict": ["dropped"] * dropped + ["kept"] * (n - dropped),
             "reason": ["empty"] * dropped + [None] * (n - dropped),
             "evidence": ["{}"] * n,

@@ -55,7 +55,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert metrics["auc.pairs.shop"] == metrics["jaccard.auc.pairs.shop"] == 1.0
     assert metrics["spearman.sts"] > 0.8
     assert metrics["jaccard.spearman.sts"] > 0.8
-    assert result["settings"]["pool.dedup"]["ngram"] == 3
+    assert result["settings"]["pool.dedup"]["ngram"] == PROFILE.pool.dedup.ngram
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
