@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-import time
 import unicodedata
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from bench.measure import compare
 from bench.pipeline import write_input
 from curation import text
 
@@ -71,12 +70,6 @@ def _ours(texts: pl.Series) -> pl.Series:
     return text.mask_pii(text.normalise(texts)["text"])["text"]
 
 
-def _seconds(work: Any, *arguments: Any) -> float:
-    begun = time.process_time()
-    work(*arguments)
-    return time.process_time() - begun
-
-
 def run() -> dict[str, Any]:
     """CPU seconds of both, interleaved, and the median of the ratios."""
     with tempfile.TemporaryDirectory() as name:
@@ -85,11 +78,5 @@ def run() -> dict[str, Any]:
         texts = pl.read_ndjson(path)["text"]
     plain, rows = PlainPython(), texts.to_list()
     same = _ours(texts).to_list() == [plain(row) for row in rows]  # compiled before it is measured
-    pairs = [(_seconds(_ours, texts), _seconds(lambda: [plain(row) for row in rows])) for _ in range(ROUNDS)]
-    return {
-        "texts": ROWS,
-        "same_output": same,
-        "ours_cpu_seconds": round(median(one for one, _ in pairs), 3),
-        "python_cpu_seconds": round(median(two for _, two in pairs), 3),
-        "ratio": round(median(two / one for one, two in pairs), 1),
-    }
+    seconds, _, _ = compare(lambda: _ours(texts), lambda: [plain(row) for row in rows], "python", ROUNDS)
+    return {"texts": ROWS, "same_output": same, **seconds}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import numpy as np
 import trafilatura
 
+from bench.measure import compare
 from curation.corpus.extraction import extract
 
 PAGES, ROUNDS = 200, 3
@@ -44,23 +42,20 @@ def _pages() -> list[str]:
     return [page() for _ in range(PAGES)]
 
 
-def _seconds(work: Callable[[str], Any], pages: list[str]) -> float:
-    begun = time.process_time()
-    for page in pages:
-        work(page)
-    return time.process_time() - begun
-
-
 def run() -> dict[str, Any]:
     """CPU seconds of both, interleaved, pages a second and the median of the ratios."""
     pages = _pages()
     extract(pages[0])  # imported before it is measured
     trafilatura.extract(pages[0])
-    pairs = [(_seconds(extract, pages), _seconds(trafilatura.extract, pages)) for _ in range(ROUNDS)]
+    seconds, _, _ = compare(
+        lambda: [extract(page) for page in pages],
+        lambda: [trafilatura.extract(page) for page in pages],
+        "trafilatura",
+        ROUNDS,
+    )
     return {
         "pages": PAGES,
         "megabytes": round(sum(len(page.encode()) for page in pages) / 1e6, 1),
-        "ours_pages_per_cpu_second": round(PAGES / median(one for one, _ in pairs), 1),
-        "trafilatura_pages_per_cpu_second": round(PAGES / median(two for _, two in pairs), 1),
-        "ratio": round(median(two / one for one, two in pairs), 2),
+        "ours_pages_per_cpu_second": round(PAGES / seconds["ours_cpu_seconds"], 1),
+        **seconds,
     }

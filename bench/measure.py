@@ -1,4 +1,4 @@
-"""What the benchmarks of vectors share: generated embeddings, and CPU seconds of ours and the peer's in turn."""
+"""What benchmarks share: generated embeddings, and CPU seconds of ours and the peer's in turn."""
 
 from __future__ import annotations
 

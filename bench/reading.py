@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from bench.measure import compare, timed
 from curation.records import record_id
 from curation.settings import Fields, Profile, Source
 
@@ -123,12 +124,6 @@ def _plain(path: Path) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _seconds(work: Any, *arguments: Any) -> float:
-    begun = time.process_time()
-    work(*arguments)
-    return time.process_time() - begun
-
-
 def run() -> dict[str, Any]:
     """Peak memory and MB/s of both stages on the whole file; CPU seconds of reading its first lines."""
     with tempfile.TemporaryDirectory() as name:
@@ -145,17 +140,15 @@ def run() -> dict[str, Any]:
             .select("record_id", "body", "position")
             .equals(_plain(small).select("record_id", "body", "position"))
         )
-        pairs = [(_seconds(_ours, _source(small)), _seconds(_plain, small)) for _ in range(ROUNDS)]
-        parquet = median(_seconds(_ours, _source(table, "parquet")) for _ in range(ROUNDS))
+        seconds, _, _ = compare(lambda: _ours(_source(small)), lambda: _plain(small), "python", ROUNDS)
+        parquet = median(timed(lambda: _ours(_source(table, "parquet")))[0] for _ in range(ROUNDS))
         return {
             "bytes": big.stat().st_size,
             **json.loads(done.stdout),
             "read": {
                 "lines": LINES,
                 "same_rows": same,
-                "ours_cpu_seconds": round(median(one for one, _ in pairs), 3),
-                "python_cpu_seconds": round(median(two for _, two in pairs), 3),
-                "ratio": round(median(two / one for one, two in pairs), 2),
+                **seconds,
                 "parquet_cpu_seconds": round(parquet, 3),
             },
         }
