@@ -26,7 +26,7 @@ N_CLASSES = 12
 NO_ROLE, FIRST, SECOND, THIRD = range(4)  # the first is 0: false
 # What a mark says about its line; `text.line_marks` assigns them.
 NO_MARK, CODE_MARK, ITEM_MARK, SENTENCE_MARK, CALL_MARK, BRACKET = range(6)
-_OTHER, _ENDED, _BARE, _CALL = range(4)  # kinds of lines
+_OTHER, _ENDED, _BARE, _CALL, _SPOKEN = range(5)  # kinds of lines
 # What a character may call for in normalising, as bits; `text._character_traits` assigns them.
 MAYBE_GARBLED, MAYBE_COMPOSED, MAYBE_TRADITIONAL = 1, 2, 4
 # Symbols that `cues.Table` gives to the head of a line and to white space.
@@ -694,17 +694,24 @@ def _is_item(codes: Any, first: int, last: int, classes: Any, marks: Any) -> boo
     return place < last and marks[codes[place]] in (SENTENCE_MARK, BRACKET)
 
 
+#: Colons, and the letters that the name of a speaker may have.
+_COLONS, _NAME = (58, 0xFF1A), 8
+
+
 @njit(cache=True)
 def _line(codes: Any, first: int, last: int, classes: Any, marks: Any) -> tuple[int, int]:
     """Visible characters of one line, and its kind: see `_line_shapes`."""
     visible = letters = han = strange = 0
     head = tail = first
+    spoken = False
     for place in range(first, last):
         kind = classes[codes[place]]
         if kind in (SPACE, JOINER):
             continue
         head = place if visible == 0 else head
         tail = place
+        if codes[place] in _COLONS and 0 < visible == letters <= _NAME:
+            spoken = True  # somebody's words, with the name before them
         visible += 1
         letters += kind in (HAN, RARE_HAN, LATIN, ACCENTED, KANA, OTHER_LETTER)
         han += kind in (HAN, RARE_HAN)
@@ -715,19 +722,20 @@ def _line(codes: Any, first: int, last: int, classes: Any, marks: Any) -> tuple[
     wordy = wordy and not _is_item(codes, head, last, classes, marks)
     end = marks[codes[tail]]
     if end == CALL_MARK and wordy and visible <= 40:
-        return visible, _CALL
+        return visible, _SPOKEN if spoken else _CALL
     if end in (SENTENCE_MARK, CALL_MARK, BRACKET):
         return visible, _ENDED
-    return visible, _BARE if wordy else _OTHER
+    return visible, (_SPOKEN if spoken else _BARE) if wordy else _OTHER
 
 
 @njit(cache=True)
-def _bare_run(bare: int, lines: int, longest: int, at_head: bool) -> int:
+def _bare_run(bare: int, spoken: int, lines: int, longest: int, at_head: bool) -> int:
     """Lines of a run that look like a list of titles.
 
-    Three are needed, and a text may have as many of its own; verse has no line of 16 characters.
+    Three are needed, and a text may have as many of its own; verse has no line of 16 characters, and in
+    a talk the lines begin with the names of the speakers.
     """
-    if bare < 3 or longest < 16:
+    if bare < 3 or longest < 16 or 2 * spoken >= lines:
         return 0
     return max(lines - 3, 0) if at_head else lines
 
@@ -745,7 +753,7 @@ def _line_shapes(codes: Any, first: int, last: int, classes: Any, marks: Any, sh
     while slots < 2 * lines:
         slots *= 2
     keys, places = np.zeros(slots, dtype=np.uint64), np.empty(slots, dtype=np.int32)
-    bare = run = longest = 0
+    bare = spoken = run = longest = 0
     at_head = True
     place = first
     while place <= last:
@@ -764,15 +772,16 @@ def _line_shapes(codes: Any, first: int, last: int, classes: Any, marks: Any, sh
         shape[4] += visible
         if visible >= 4 and _last_place(keys, places, key | np.uint64(1), end) >= 0:
             shape[3] += visible
-        if kind in (_BARE, _CALL):
-            bare += kind == _BARE
+        if kind in (_BARE, _SPOKEN, _CALL):
+            bare += kind != _CALL
+            spoken += kind == _SPOKEN
             run += 1
             longest = max(longest, visible)
         else:
-            shape[2] += _bare_run(bare, run, longest, at_head)
-            bare = run = longest = 0
+            shape[2] += _bare_run(bare, spoken, run, longest, at_head)
+            bare = spoken = run = longest = 0
             at_head = False
-    shape[2] += _bare_run(bare, run, longest, at_head)
+    shape[2] += _bare_run(bare, spoken, run, longest, at_head)
 
 
 @_alone_if_small

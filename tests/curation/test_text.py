@@ -385,11 +385,12 @@ def test_debris_of_a_page_scores_high(debris: str) -> None:
 
 
 POEM = "轻轻的我走了\n正如我轻轻的来\n我轻轻的招手\n作别西天的云彩"
+TALK = "阿远：我妈从柜顶翻出一饼旧茶，包装纸都黄了，能喝不\n蓉姐：有霉味没\n阿远：没有，闻着像枣，还有点药房的味道\n蓉姐：那你发了，撬六克，沸水快冲两道醒一醒\n阿远：我拿菜刀撬行吗\n蓉姐：行，顺便把医院挂号约上"
 WRAPPED = "The old bridge was closed for repairs in the\nspring and the drivers had to take the narrow\nroad along the river until the first snow came\nand the workers went home."
 RECIPE = "# 番茄炒蛋\n\n- 番茄两个切成小块备用\n- 鸡蛋三个打散加少许盐\n- 葱花适量最后撒在上面\n\n1. 热锅倒油，放入鸡蛋。\n2. 再放番茄，翻炒两分钟。"
 
 
-@pytest.mark.parametrize("sound", [*SOUND, POEM, WRAPPED, RECIPE, PROSE + "\n\n" + PROSE])
+@pytest.mark.parametrize("sound", [*SOUND, POEM, TALK, WRAPPED, RECIPE, PROSE + "\n\n" + PROSE])
 def test_sound_text_is_no_debris(sound: str) -> None:
     assert measure(text.debris_score, [sound])[0] < 0.1
 
