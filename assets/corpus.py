@@ -39,7 +39,7 @@ def raw_crawl(shard: str, run: Run) -> pl.DataFrame:
     return crawler.crawl(place.source, shard, folder, run.lake.scan("raw_crawl", [shard]))
 
 
-@stage("corpus", lineage.judge("raw_crawl"), shards=document_shard, settings="corpus.clean", version=2)
+@stage("corpus", lineage.judge("raw_crawl"), shards=document_shard, settings="corpus.clean", version=3)
 def clean_docs(raw_crawl: pl.LazyFrame, settings: CleanSettings) -> pl.DataFrame:
     """Text extracted and normalised, personal data masked, and judged by rules."""
     return cleaning.clean_documents(raw_crawl.collect(), settings)

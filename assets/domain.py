@@ -35,7 +35,7 @@ def _distinct(doc_embeddings: pl.LazyFrame, semantic_docs: pl.LazyFrame) -> pl.L
     lineage.source(),
     settings="corpus.clean",
     also=["corpus.dedup", "domain.seeds"],
-    version=2,
+    version=3,
     externals=["seed_sources"],
 )
 def seed_corpus(settings: CleanSettings, run: Run) -> pl.DataFrame:

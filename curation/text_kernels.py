@@ -26,7 +26,7 @@ N_CLASSES = 12
 NO_ROLE, FIRST, SECOND, THIRD = range(4)  # the first is 0: false
 # What a mark says about its line; `text.line_marks` assigns them.
 NO_MARK, CODE_MARK, ITEM_MARK, SENTENCE_MARK, CALL_MARK, BRACKET = range(6)
-_OTHER, _ENDED, _BARE, _CALL, _SPOKEN = range(5)  # kinds of lines
+_OTHER, _ENDED, _BARE, _CALL = range(4)  # kinds of lines
 # What a character may call for in normalising, as bits; `text._character_traits` assigns them.
 MAYBE_GARBLED, MAYBE_COMPOSED, MAYBE_TRADITIONAL = 1, 2, 4
 # Symbols that `cues.Table` gives to the head of a line and to white space.
@@ -699,11 +699,11 @@ _COLONS, _NAME = (58, 0xFF1A), 8
 
 
 @njit(cache=True)
-def _line(codes: Any, first: int, last: int, classes: Any, marks: Any) -> tuple[int, int]:
-    """Visible characters of one line, and its kind: see `_line_shapes`."""
+def _line(codes: Any, first: int, last: int, classes: Any, marks: Any) -> tuple[int, int, Any]:
+    """Visible characters of one line, its kind (see `_line_shapes`), and a hash of who speaks, 0 if nobody."""
     visible = letters = han = strange = 0
     head = tail = first
-    spoken = False
+    speaker, name = np.uint64(0), np.uint64(7)
     for place in range(first, last):
         kind = classes[codes[place]]
         if kind in (SPACE, JOINER):
@@ -711,21 +711,22 @@ def _line(codes: Any, first: int, last: int, classes: Any, marks: Any) -> tuple[
         head = place if visible == 0 else head
         tail = place
         if codes[place] in _COLONS and 0 < visible == letters <= _NAME:
-            spoken = True  # somebody's words, with the name before them
+            speaker = name  # somebody's words, with the name before them
+        name = chain64(name, np.uint64(codes[place]))
         visible += 1
         letters += kind in (HAN, RARE_HAN, LATIN, ACCENTED, KANA, OTHER_LETTER)
         han += kind in (HAN, RARE_HAN)
         strange += marks[codes[place]] == CODE_MARK or kind == BROKEN
     if visible == 0:
-        return 0, _OTHER
+        return 0, _OTHER, speaker
     wordy = 8 <= visible <= 60 and 2 * letters >= visible and 2 * han >= letters and strange == 0
     wordy = wordy and not _is_item(codes, head, last, classes, marks)
     end = marks[codes[tail]]
     if end == CALL_MARK and wordy and visible <= 40:
-        return visible, _SPOKEN if spoken else _CALL
+        return visible, _CALL, speaker
     if end in (SENTENCE_MARK, CALL_MARK, BRACKET):
-        return visible, _ENDED
-    return visible, (_SPOKEN if spoken else _BARE) if wordy else _OTHER
+        return visible, _ENDED, speaker
+    return visible, _BARE if wordy else _OTHER, speaker
 
 
 @njit(cache=True)
@@ -733,7 +734,7 @@ def _bare_run(bare: int, spoken: int, lines: int, longest: int, at_head: bool) -
     """Lines of a run that look like a list of titles.
 
     Three are needed, and a text may have as many of its own; verse has no line of 16 characters, and in
-    a talk the lines begin with the names of the speakers.
+    a talk the lines begin with the names of speakers who take turns.
     """
     if bare < 3 or longest < 16 or 2 * spoken >= lines:
         return 0
@@ -753,6 +754,7 @@ def _line_shapes(codes: Any, first: int, last: int, classes: Any, marks: Any, sh
     while slots < 2 * lines:
         slots *= 2
     keys, places = np.zeros(slots, dtype=np.uint64), np.empty(slots, dtype=np.int32)
+    speakers, turn = np.zeros(4, dtype=np.uint64), 0
     bare = spoken = run = longest = 0
     at_head = True
     place = first
@@ -763,7 +765,7 @@ def _line_shapes(codes: Any, first: int, last: int, classes: Any, marks: Any, sh
             if classes[codes[end]] != SPACE:
                 key = chain64(key, np.uint64(codes[end]))
             end += 1
-        visible, kind = _line(codes, place, end, classes, marks)
+        visible, kind, speaker = _line(codes, place, end, classes, marks)
         place = end + 1
         if visible == 0:
             continue
@@ -772,9 +774,14 @@ def _line_shapes(codes: Any, first: int, last: int, classes: Any, marks: Any, sh
         shape[4] += visible
         if visible >= 4 and _last_place(keys, places, key | np.uint64(1), end) >= 0:
             shape[3] += visible
-        if kind in (_BARE, _SPOKEN, _CALL):
-            bare += kind != _CALL
-            spoken += kind == _SPOKEN
+        again = False
+        if speaker != 0:
+            again = (speakers == speaker).any()
+            speakers[turn % len(speakers)] = speaker
+            turn += 1
+        if kind in (_BARE, _CALL):
+            bare += kind == _BARE
+            spoken += again
             run += 1
             longest = max(longest, visible)
         else:

@@ -364,6 +364,7 @@ def test_a_casino_planted_into_a_long_text_shows() -> None:
     assert measure(text.spam_score, [news])[0] == 0
 
 
+BYLINES = "李明：城市更新要先听居民的意见再动工\n王芳：乡村学校的操场为什么总是空着\n赵强：读懂一条河流要花多少年时间\n陈静：老字号如何留住年轻人的胃口\n周涛：从一张旧地图看港口的三次搬迁"
 LINKS = "\n".join(
     ["河边的柳树发了芽春天真的来了", "市图书馆延长周末和节假日的开放时间", "六成居民赞成修建新的步行道", "怎样挑选一辆合适的自行车？", "山区学校迎来三位新的老师", "老城区的夜市重新开张"]
 )  # fmt: skip
@@ -374,6 +375,7 @@ LINKS = "\n".join(
     [
         LINKS,
         PROSE + "\n" + LINKS,
+        PROSE + "\n" + BYLINES,
         PROSE + "\n29 14:17\n16\n29 ]",
         "春(chun)天(tian)到了，河边的柳(liu)树(shu)发(fa)了芽。",
         "植物学 (634)\n生态学 (440)\n动物学 (86)\n地理学 (12)\n天文学 (3)",
