@@ -49,7 +49,7 @@ def seed_corpus(settings: CleanSettings, run: Run) -> pl.DataFrame:
     "domain",
     lineage.learn(),
     settings="domain.keywords",
-    version=2,
+    version=3,
     externals=["keyword_decisions", sources.DICTIONARIES],
     resources=["reviews"],
     kinds=["jieba", "polars"],

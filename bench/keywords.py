@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from curation.domain.tagging import tokenise_tagged
 from curation.domain.term_weights import Weights, text_rank, tf_idf
-from curation.domain.words import Tokens, parts_of_speech, segmenter, tokenise
+from curation.domain.words import Tokens, segmenter, tokenise
 
 DOCUMENTS, PARAGRAPHS, TOP, ROUNDS = 2_000, 3, 20, 3
 _ARTICLES = Path(__file__).resolve().parent.parent / "examples" / "world" / "articles"
@@ -68,11 +69,9 @@ def _our_text_rank(texts: list[str]) -> list[list[str]]:
     import jieba.analyse
 
     stop_words = jieba.analyse.default_textrank.stop_words
-    jieba_rs = segmenter()
-    tokens = tokenise(texts, jieba_rs)
-    tags = parts_of_speech(tokens.vocabulary, jieba_rs)
-    allowed = _counted(tokens.vocabulary, stop_words) & np.isin(tags, _TAGS)
-    return _top(tokens, text_rank(tokens, allowed))
+    tokens, tags = tokenise_tagged(texts, segmenter())
+    counted = _counted(tokens.vocabulary, stop_words)[tokens.ids] & np.isin(tags, _TAGS)
+    return _top(tokens, text_rank(tokens, counted))
 
 
 def _cpu_seconds(work: Callable[[], list[list[str]]]) -> tuple[float, list[list[str]]]:

@@ -9,7 +9,8 @@ verdict. Does not belong here: cutting and weighing words (`domain.words`, `doma
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import polars as pl
 from curation.domain import words
 from curation.domain.new_words import new_words
 from curation.domain.reviews import synonyms_of
+from curation.domain.tagging import tokenise_tagged
 from curation.domain.term_weights import inverse_document_frequency, log_odds, text_rank, tf_idf
 from curation.domain.words import Lexicon, Tokens, UserWord
 from curation.records import digest
@@ -90,14 +92,19 @@ def mine_keywords(
     fixed = [UserWord(word) for word in [*found, *wanted] if not words.jieba_dictionary().has_word(word)]
     jieba = words.segmenter([*lexicon.words, *fixed])
     cut = words.tokenise(texts["text"], jieba)
-    plain = cut.renamed({word: word.lower() for word in cut.vocabulary if word not in decided})
+    plain = _lower(cut, decided)
     own = {*found, *wanted, *(one.word for one in lexicon.words)}
-    measure = _Measure(texts, seeds.height, settings, lexicon, jieba, own)
+    tagged, tags = tokenise_tagged(texts["text"].head(seeds.height), jieba)
+    measure = _Measure(texts, seeds.height, settings, lexicon, jieba, own, (_lower(tagged, decided), tags))
     rows = measure.rows(plain.renamed(synonyms), [term for term in wanted if term not in synonyms], synonyms)
     if synonyms:
         rows += measure.rows(plain, sorted(synonyms), {}, only=True)
     rows.sort(key=lambda row: (-row["score"], row["term"]))
     return _judge(rows, decided, synonyms, settings)
+
+
+def _lower(tokens: Tokens, but: Container[str]) -> Tokens:
+    return tokens.renamed({word: word.lower() for word in tokens.vocabulary if word not in but})
 
 
 def coverage(table: pl.DataFrame, **texts: pl.Series) -> dict[str, float]:
@@ -153,9 +160,18 @@ class _Measure:
         lexicon: Lexicon,
         jieba: Any,
         own: set[str],
+        tagged: tuple[Tokens, np.ndarray],
     ) -> None:
         self._ids, self._texts, self._n_seeds = texts["record_id"], texts["text"], n_seeds
         self._settings, self._lexicon, self._jieba, self._own = settings, lexicon, jieba, own
+        self._words_in_place, tags = tagged
+        named, weight = (
+            map(self._words_in_place.vocabulary.__getitem__, self._words_in_place.ids),
+            cache(self._weight),
+        )
+        self._linked = np.array(
+            [weight(word, tag) > 0 for word, tag in zip(named, tags.tolist(), strict=True)], dtype=bool
+        )
 
     def rows(
         self, tokens: Tokens, wanted: Sequence[str], synonyms: Mapping[str, str], *, only: bool = False
@@ -171,7 +187,7 @@ class _Measure:
         ratio, error = _contrast(_held(tokens, inside), _held(tokens, outside), inside, outside)
         seeds, allowed = tokens.select(0, self._n_seeds), weight > 0
         tf_idfs = tf_idf(seeds, inverse_document_frequency(tokens), allowed).total(size)
-        ranks = text_rank(seeds, allowed).total(size)
+        ranks = self._ranks(synonyms)
         holders = _holders(seeds)
         forms: dict[str, list[str]] = {}
         for variant, term in synonyms.items():
@@ -191,7 +207,7 @@ class _Measure:
                 float(error[place]),
                 weight=float(weight[place]) or 1.0,
                 tf_idf=round(float(tf_idfs[place]), 6),
-                text_rank=round(float(ranks[place]), 6),
+                text_rank=round(ranks.get(term, 0.0), 6),
                 seed_docs=int(in_seeds[place]),
                 general_docs=int(outside_seeds[place]),
                 part_of_speech=tags[place],
@@ -201,6 +217,12 @@ class _Measure:
         ]
         missing = [term for term in wanted if term not in known]
         return rows + [self._uncut(term, forms.get(term, []), is_seed, inside, outside) for term in missing]
+
+    def _ranks(self, synonyms: Mapping[str, str]) -> dict[str, float]:
+        """TextRank of each word, summed over the seeds; words that are guessed rank as any other."""
+        tokens = self._words_in_place.renamed(synonyms)
+        ranks = text_rank(tokens, self._linked).total(len(tokens.vocabulary))
+        return dict(zip(tokens.vocabulary, ranks.tolist(), strict=True))
 
     def _tags(self, vocabulary: Sequence[str], in_seeds: np.ndarray) -> list[str]:
         """Parts of speech of the words of the seeds; `new` for those found, none for all others."""

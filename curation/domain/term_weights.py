@@ -12,8 +12,8 @@ import numpy as np
 
 from curation.domain.words import Tokens
 
-#: Of TextRank: words that are up to this many places apart are linked (5 as in jieba: the next four).
-_SPAN, _DAMPING, _TOLERANCE, _MOST_STEPS = 5, 0.85, 1e-6, 100
+#: Of TextRank: words less than this many places apart are linked (as in jieba); the rest as in the paper.
+_SPAN, _DAMPING, _TOLERANCE, _MOST_STEPS = 5, 0.85, 1e-4, 100
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,16 @@ def tf_idf(tokens: Tokens, idf: np.ndarray, allowed: np.ndarray) -> Weights:
     return Weights(docs, ids, counts * (idf[ids] / totals[docs]))
 
 
-def text_rank(tokens: Tokens, allowed: np.ndarray) -> Weights:
-    """TextRank (Mihalcea and Tarau 2004) of the allowed words of each text.
+def text_rank(tokens: Tokens, counted: np.ndarray) -> Weights:
+    """TextRank (Mihalcea and Tarau 2004) of the words of each text.
 
-    Two allowed words of a text are linked as often as they stand less than five places apart, other
-    words between them counted. The graphs of all texts are the blocks of one sparse matrix, so that
+    Two counted words of a text are linked as often as they stand less than five places apart, whatever
+    stands between them. The graphs of all texts are the blocks of one sparse matrix, so that
     one power iteration ranks them all. Words without a link have no weight.
     """
     from scipy import sparse
 
-    places = np.flatnonzero(allowed[tokens.ids])
+    places = np.flatnonzero(counted)
     size = max(len(tokens.vocabulary), 1)
     keys = tokens.docs[places].astype(np.int64) * size + tokens.ids[places]
     nodes, node = np.unique(keys, return_inverse=True)

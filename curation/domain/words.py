@@ -392,20 +392,22 @@ def jieba_dictionary() -> Any:
     return segmenter()
 
 
-def tokenise(texts: Sequence[str] | Iterable[str], jieba: Any) -> Tokens:
+def tokenise(texts: Iterable[str], jieba: Any, *, guess: bool = True) -> Tokens:
     """The words of each text, cut once.
 
     Parameters
     ----------
     jieba
         From `segmenter`.
+    guess
+        Whether characters that no dictionary joins are joined by the segmenter's model.
     """
     places: defaultdict[str, int] = defaultdict()
     places.default_factory = places.__len__
     lengths: list[int] = []
     blocks: list[np.ndarray] = []
     for block in progress.track(_blocks(texts), "words"):
-        cut = [jieba.cut(text) for text in block]
+        cut = [jieba.cut(text, guess) for text in block]
         lengths += map(len, cut)
         blocks.append(
             np.fromiter(
@@ -425,8 +427,7 @@ def _blocks(texts: Iterable[str], size: int = 1_000) -> list[list[str]]:
 def parts_of_speech(vocabulary: Sequence[str], jieba: Any) -> list[str]:
     """The dictionary's tag of each word by itself: `x` for one that is in no dictionary.
 
-    `jieba.posseg` guesses the tags of unknown words, slowly; here a word must be known, or be found by
-    its use (`domain.new_words`).
+    Tags of unknown words are guessed from their place in a text (`domain.tagging`).
     """
     tags = []
     for word in vocabulary:
