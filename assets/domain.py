@@ -123,19 +123,30 @@ def doc_embeddings(
     )
 
 
-@stage("domain", lineage.expand("seed_corpus"), settings="domain.recall", kinds=["faiss", "polars"])
+@stage(
+    "domain", lineage.expand("seed_corpus"), settings="domain.recall", version=2, kinds=["faiss", "polars"]
+)
 def nearest_docs(
     seed_corpus: pl.LazyFrame,
     seed_embeddings: pl.LazyFrame,
     doc_embeddings: pl.LazyFrame,
+    clean_docs: pl.LazyFrame,
     semantic_docs: pl.LazyFrame,
     settings: RecallSettings,
     run: Run,
 ) -> pl.DataFrame:
     """For every seed the general documents that are most similar to it."""
-    seeds = seed_embeddings.select("record_id", "vector").sort("record_id").collect()
-    docs = _distinct(doc_embeddings, semantic_docs).sort("record_id").collect()
-    return recall.nearest_documents(
+    seeds, docs = (
+        points.select("record_id", "vector")
+        .join(texts.select("record_id", "language"), on="record_id")
+        .sort("record_id")
+        .collect()
+        for points, texts in (
+            (seed_embeddings, seed_corpus),
+            (_distinct(doc_embeddings, semantic_docs), clean_docs),
+        )
+    )
+    rows, found = recall.nearest_documents(
         seeds["record_id"],
         vectors.matrix(seeds["vector"]),
         docs["record_id"],
@@ -143,6 +154,12 @@ def nearest_docs(
         settings,
         run.seed,
     )
+    run.note(index=found.method, index_recall=found.agreement)
+    reach = recall.language_reach(seeds, docs)
+    run.note(**{f"reach_{language}": share for language, share in reach.select("language", "reach").rows()})
+    lost = reach.filter("out_of_reach").select(pl.format("{} ({} documents)", "language", "documents"))
+    run.note(languages_out_of_reach=", ".join(lost.to_series()) or "none")
+    return rows
 
 
 @stage(

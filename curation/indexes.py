@@ -116,12 +116,25 @@ def _search(
     index = Cells(base, seed) if method == "ivf" else Graph(base)
     sample = np.random.default_rng(seed).permutation(len(queries))[:_SAMPLE]
     asked, left_out = queries[sample], None if own is None else own[sample]
-    exact, effort = top_k(asked, base, k, left_out), min(_LEAST_EFFORT, index.most)
-    agreement = measure(exact, index.search(asked, k, effort, left_out))
+    exact = top_k(asked, base, k, left_out)
+    effort, agreement = least_effort(index, asked, exact, target, measure, left_out)
+    return Found(*index.search(queries, k, effort, own), method, effort, round(agreement, 6))
+
+
+def least_effort(
+    index: Cells | Graph, queries: np.ndarray, exact: Lists, target: float,
+    measure: Callable[[Lists, Lists], float] = recall, own: np.ndarray | None = None,
+) -> tuple[int, float]:  # fmt: skip
+    """The effort from which the lists of an index agree with the `exact` ones by `target`, and how far they do.
+
+    Full effort, which finds all, where no less is enough.
+    """
+    k, effort = exact[1].shape[1], min(_LEAST_EFFORT, index.most)
+    agreement = measure(exact, index.search(queries, k, effort, own))
     while agreement < target and effort < index.most:
         effort = min(2 * effort, index.most)
-        agreement = measure(exact, index.search(asked, k, effort, left_out))
-    return Found(*index.search(queries, k, effort, own), method, effort, round(agreement, 6))
+        agreement = measure(exact, index.search(queries, k, effort, own))
+    return effort, agreement
 
 
 class Cells:

@@ -1,6 +1,6 @@
 """The documents nearest to the seeds, and the keywords they hold.
 
-Belongs here: the top-k of each seed, keyword hits, and the verdict that puts both together with the
+Belongs here: the top-k of each seed, which languages it can reach, keyword hits, and the verdict that puts both together with the
 classifier's. Does not belong here: the classifier (`domain.classifier`) or encoding.
 """
 
@@ -11,13 +11,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
-from curation import indexes
+from curation import indexes, vectors
 from curation.records import digest
 from curation.settings import ClassifierSettings, RecallSettings
 from curation.verdicts import Rule, judge
 
 #: Pages that a host must have before its share of recalled pages says anything.
 HOST_PAGES = 10
+#: Documents of a language that are compared with the seeds, and how many there must be.
+_COMPARED, _LEAST = 1_000, 20
+#: Nearness to the seeds, as a share of what is usual, below which a language is out of reach.
+_REACH = 1 / 3
 
 
 def nearest_documents(
@@ -27,7 +31,7 @@ def nearest_documents(
     doc_vectors: np.ndarray,
     settings: RecallSettings,
     seed: int = 0,
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, indexes.Found]:
     """For each seed its `per_seed` most similar documents, exactly or by the index that is set.
 
     Parameters
@@ -37,9 +41,9 @@ def nearest_documents(
 
     Returns
     -------
-    Rows of the table `nearest_docs` but for run_id, by seed and rank. Documents below
-    `min_similarity` are dropped; a seed without any document has one dropped row. The evidence says how
-    many of the nearest documents the index finds, as measured on a sample of the seeds.
+    Rows of the table `nearest_docs` but for run_id, by seed and rank, and how they were found. Documents
+    below `min_similarity` are dropped; a seed without any document has one dropped row. The evidence says
+    which share of the nearest documents the index finds, as measured on a sample of the seeds.
     """
     seed_names, doc_names = list(seed_ids), list(doc_ids)
     lists = indexes.nearest(
@@ -72,12 +76,55 @@ def nearest_documents(
         "seed_id": pl.col("seed_id"),
         "doc_id": pl.col("doc_id"),
     }
-    return judge(
+    rows = judge(
         found,
         [Rule("not_recalled", far, measured, {"min_similarity": settings.min_similarity})],
         index=lists.method,
         index_recall=lists.agreement,
     )
+    return rows, lists
+
+
+def language_reach(seeds: pl.DataFrame, docs: pl.DataFrame) -> pl.DataFrame:
+    """How near to the seeds documents of each language come: what an encoder cannot compare stays far.
+
+    A document is as near as the seed that is nearest to it, a language as the median of its documents.
+    That of the seeds' commonest language is what is usual; where there are too few documents of it, that of
+    the seeds to each other.
+
+    Parameters
+    ----------
+    seeds, docs
+        language and vector (unit). Of the documents the first of each language are compared.
+
+    Returns
+    -------
+    language, documents, reach (nearness as a share of what is usual) and out_of_reach (Boolean), by
+    language; languages of few documents are left out.
+    """
+    points = vectors.matrix(seeds["vector"])
+    counted = docs["language"].value_counts().filter(pl.col("count") >= _LEAST).sort("language")
+    near = {}
+    for language in counted["language"] if len(points) else []:
+        some = docs.filter(pl.col("language") == language).head(_COMPARED)
+        near[language] = _nearness(vectors.matrix(some["vector"]), points)
+    own = seeds["language"].mode().sort().first()
+    usual = near.get(own) or _nearness(points, points, np.arange(len(points)))
+    reach = [
+        near[language] / usual if usual > 0 and language in near else 0.0 for language in counted["language"]
+    ]
+    return counted.select(
+        "language",
+        documents="count",
+        reach=pl.Series(reach, dtype=pl.Float64).round(4),
+        out_of_reach=pl.Series([one < _REACH for one in reach], dtype=pl.Boolean),
+    )
+
+
+def _nearness(points: np.ndarray, seeds: np.ndarray, own: np.ndarray | None = None) -> float:
+    """Median similarity of the rows to the seed nearest to each; 0 where there is none."""
+    best = vectors.top_k(points, seeds, 1, own)[0][:, 0]
+    return max(0.0, float(np.median(np.where(np.isfinite(best), best, 0.0)))) if len(best) else 0.0
 
 
 def keyword_hits(docs: pl.DataFrame, terms: Sequence[str]) -> pl.DataFrame:

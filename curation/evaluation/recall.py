@@ -69,7 +69,7 @@ def evaluate_recall(
     study = _Study(known, docs, truth, settings.classifier, seed)
     plain = study.train(np.zeros(0, dtype=np.int64))
     points, places = vectors.matrix(docs["vector"]), vectors.matrix(known["vector"])
-    near = recall.nearest_documents(known["record_id"], places, docs["record_id"], points, settings.recall)
+    near, _ = recall.nearest_documents(known["record_id"], places, docs["record_id"], points, settings.recall)
     figures = ranking_figures(truth, plain.scores_of(docs)) | _top_figures(near, truth)
     if baselines:
         positive = truth["in_domain"].to_numpy()

@@ -8,7 +8,7 @@ import pytest
 
 from curation import vectors
 from curation.domain.classifier import DomainClassifier, train_classifier
-from curation.domain.recall import host_shares, judge_recall, keyword_hits, nearest_documents
+from curation.domain.recall import host_shares, judge_recall, keyword_hits, language_reach, nearest_documents
 from curation.domain.reviews import apply_reviews, resolve
 from curation.settings import ClassifierSettings, RecallSettings
 from curation.verdicts import conservation
@@ -23,7 +23,7 @@ def ids(prefix: str, n: int) -> list[str]:
 def test_each_seed_names_its_nearest_documents_and_every_seed_is_answered_for():
     docs = vectors.normalise(np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32))
     seeds = vectors.normalise(np.array([[1, 0, 0], [0, -1, 0]], dtype=np.float32))
-    rows = nearest_documents(
+    rows, _ = nearest_documents(
         pl.Series(ids("a", 2)),
         seeds,
         pl.Series(ids("d", 4)),
@@ -40,10 +40,41 @@ def test_each_seed_names_its_nearest_documents_and_every_seed_is_answered_for():
 
 
 def test_a_seed_without_any_document_keeps_a_row():
-    rows = nearest_documents(
+    rows, found = nearest_documents(
         ids("a", 1), np.eye(1, 3, dtype=np.float32), [], np.zeros((0, 3), dtype=np.float32), RecallSettings()
     )
     assert rows.select("verdict", "reason", "doc_id").rows() == [("dropped", "not_recalled", None)]
+    assert (found.method, found.agreement) == ("exact", 1.0)
+
+
+def spoken(language: str, points: list[list[float]]) -> pl.DataFrame:
+    unit = vectors.normalise(np.array(points, dtype=np.float32).reshape(len(points), 2))
+    return pl.DataFrame({"language": [language] * len(points)}).with_columns(vectors.series(unit))
+
+
+def test_a_language_is_as_near_to_the_seeds_as_its_median_document():
+    seeds = spoken("zh", [[1, 0], [3, 4]])
+    docs = pl.concat(
+        [
+            spoken("zh", [[4, 3]] * 15 + [[0, 1]] * 10),
+            spoken("en", [[-1, 1]] * 15 + [[1, 0]] * 10),
+            spoken("other", [[1, 0]] * 19),
+        ]
+    )
+    reach = language_reach(seeds, docs)
+    # 24/25 in the seeds' own language; 1/5 of sqrt(1/2) in the other
+    assert reach.select("language", "documents", "out_of_reach").rows() == [
+        ("en", 25, True),
+        ("zh", 25, False),
+    ]
+    assert reach["reach"].to_list() == pytest.approx([0.2 * 0.5**0.5 / 0.96, 1.0], abs=1e-4)
+
+
+def test_without_documents_of_their_language_the_seeds_are_the_measure():
+    seeds, docs = spoken("zh", [[1, 0], [4, 3]]), spoken("en", [[3, 4]] * 20)
+    assert language_reach(seeds, docs)["reach"].to_list() == pytest.approx([0.96 / 0.8], abs=1e-4)
+    assert language_reach(seeds, docs.clear()).height == 0
+    assert language_reach(seeds.clear(), docs)["out_of_reach"].to_list() == [True]
 
 
 def test_keyword_hits_prefer_the_longer_term_and_name_each_once():
