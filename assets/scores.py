@@ -51,7 +51,7 @@ def language_model(sft_pool: pl.LazyFrame, settings: LanguageModelSettings, run:
     lineage.learn(),
     settings="scores.quality",
     also=["scores.language_model"],
-    version=3,
+    version=4,
     externals=["sample_decisions"],
     resources=["reviews"],
     kinds=["numpy"],
@@ -60,9 +60,18 @@ def quality_model(
     sft_pool: pl.LazyFrame, language_model: pl.LazyFrame, settings: ScoreSettings, reviews: Reviews, run: Run
 ) -> pl.DataFrame:
     """What a sound sample of this pool looks like, learned from made-up defects and from reviews."""
-    samples = sft_pool.select("record_id", "prompt", "answer", "messages").sort("record_id").collect()
+    pool = sft_pool.select("record_id", "prompt", "answer", "messages").sort("record_id").collect()
     decisions = reviews.decisions("sample")
-    model = quality.train_quality(samples, decisions, settings, run.seed, _predict(run))
+    samples = quality.training_samples(pool, decisions, settings, run.seed)
+    judge_by, how = _language_model(run), run.profile.scores.language_model
+    measured = samples.hstack(models.score_once(judge_by, samples, how, run.lake))
+    model = quality.train_quality(
+        measured,
+        decisions,
+        settings,
+        run.seed,
+        lambda asked, told: lm.score_answers(judge_by, asked, told, how),
+    )
     model.save(run.artefact)
     return model.rows(run.place)
 
@@ -73,7 +82,7 @@ def quality_model(
     shards=sample_shard,
     settings="scores.quality",
     also=["scores.language_model"],
-    version=3,
+    version=4,
     kinds=["pytorch", "numpy"],
 )
 def scores(
@@ -87,7 +96,7 @@ def scores(
     samples = (
         sft_pool.select("record_id", "shard", "prompt", "answer", "messages").sort("record_id").collect()
     )
-    measured = lm.score_samples(_language_model(run), samples, run.profile.scores.language_model)
+    measured = models.score_once(_language_model(run), samples, run.profile.scores.language_model, run.lake)
     model = quality.QualityModel.load(run.learned("quality_model"))
     scored = quality.score_samples(model, samples.hstack(measured))
     return quality.judge_scores(scored, model, settings).hstack(measured.select(lm.UNCERTAINTY))
@@ -116,12 +125,6 @@ def judgements(
     judged = judge.judge_samples(samples, ask, model, settings, run.seed)
     run.note(tokens_spent=account.paid.tokens, money_spent=cap.price(account.paid))
     return judged
-
-
-def _predict(run: Run) -> quality.Predict:
-    """Scores of answers by the language model."""
-    settings, model = run.profile.scores.language_model, _language_model(run)
-    return lambda prompts, answers: lm.score_answers(model, prompts, answers, settings)
 
 
 def _language_model(run: Run) -> LanguageModel:

@@ -345,6 +345,11 @@ class Scores(Judged):
     language_mismatch: pl.Float64 = _column(
         "how far the answer's script is from the one the prompt asks for", ge=0, le=1
     )
+    surprise: pl.Float64 = _column(
+        "loss of the answer beyond the entropy that the model expects, nats per token; shrunk for short answers",
+        nullable=True,
+    )
+    noise: pl.Float64 = _column("estimated probability that the sample has the defect which its clearest score speaks of", ge=0, le=1)
     soundness: pl.Float64 = _column("how free of known defects, rank-normalised", ge=0, le=1)
     quality: pl.Float64 = _column("combined quality, rank-normalised", ge=0, le=1)
 
@@ -429,7 +434,10 @@ class StrategyComparison(Judged):
     seed: pl.UInt32 = _column("seed of the choice and the training")
     samples: pl.UInt32 = _column("samples trained on")
     tokens: pl.UInt64 = _column("tokens trained on")
-    heldout_loss: pl.Float64 = _column("loss on answers of held-out samples, nats per token")
+    heldout_loss: pl.Float64 = _column(
+        "loss on answers of held-out samples, nats per token, mean over samples"
+    )
+    group_loss: pl.Float64 = _column("the same, mean over the means of the clusters")
 
 
 class ReviewQueue(Judged):

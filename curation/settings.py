@@ -513,12 +513,9 @@ class ScoreSettings(Section):
     )
     folds: int = Field(3, ge=2, le=20, description="folds of the cross-fitting")
     false_positive_rate: float = Field(
-        0.01, ge=0, le=0.5, description="share of sound samples that each learned score may drop"
+        0.025, ge=0, le=0.5, description="share of sound samples that the learned scores may drop in all"
     )
-    max_ppl_quantile: Share = Field(
-        0.995, description="answers above this quantile of perplexity are dropped as unpredictable"
-    )
-    min_quality: Share = Field(0.01, description="soundness (its rank in the pool), at least")
+    min_quality: Share = Field(0.0, description="soundness (its rank in the pool), at least")
     information_weight: Share = Field(
         0.5,
         description="what information (distinct letters of the answer) counts in the quality; the rest is soundness",
@@ -656,9 +653,21 @@ class AuditSettings(Section):
     strategies: tuple[Strategy, ...] = Field(
         ("default", "random", "longest"), description="strategies to compare by training"
     )
-    comparison_seeds: int = Field(2, ge=0, le=50, description="seeds of each; 0: no comparison")
-    comparison_steps: int = Field(60, ge=1, description="training steps of each")
-    comparison_heldout: int = Field(100, ge=10, description="held-out samples")
+    comparison_seeds: int = Field(
+        2, ge=0, le=50, description="folds of the comparison, each with a seed of its own; 0: no comparison"
+    )
+    comparison_share: Share = Field(
+        0.1, gt=0, description="share of the pool's tokens that each strategy chooses"
+    )
+    comparison_epochs: float = Field(
+        1, gt=0, le=1000, description="times that the choice is read in training"
+    )
+    comparison_whole: int = Field(
+        0,
+        ge=0,
+        description="folds in which the whole pool is read too, which takes as long as 1 / comparison_share others",
+    )
+    comparison_heldout: int = Field(100, ge=10, description="samples held out in each fold")
     queue: int = Field(50, ge=0, description="records to ask a person about, of each kind")
     host_share: Share = Field(
         0.1, description="share of a host's pages that is recalled, from which its others are proposed"

@@ -29,8 +29,8 @@ from curation.static_vectors import StaticVectors, words
 from curation.torch_runtime import quiet, torch_threads
 from curation.verdicts import Rule, judge
 from resources import checkpoints
+from resources.content_cache import ContentCache, keys_of
 from resources.lake import Lake
-from resources.vector_cache import VectorCache, keys_of
 from resources.word_vectors import read_word_vectors
 
 #: Weights that some checkpoints lack and that are not used here.
@@ -238,23 +238,15 @@ def embed(encoder: Encoder, texts: pl.DataFrame, lake: Lake) -> pl.DataFrame:
     A text that the encoder knows nothing of keeps its row, with a vector of zeros. What a loaded encoder
     has encoded is kept beside the lake, and not encoded again.
     """
-    cache = VectorCache(lake, encoder.version) if encoder.version else None
-    points = _encode_new(encoder, texts["text"], cache) if cache else encoder.encode(texts["text"])
-    frame = texts.select("record_id", "shard").with_columns(vectors.series(points))
-    known = pl.Series(points.any(axis=1) if len(points) else [], dtype=pl.Boolean)
+
+    def measure(new: pl.DataFrame) -> pl.DataFrame:
+        return pl.DataFrame(vectors.series(encoder.encode(new["text"])))
+
+    if encoder.version:
+        asked = texts.select("text").with_columns(keys_of(texts["text"]))
+        found = ContentCache(lake, f"_vectors/{encoder.version}").measured(asked, measure)
+    else:
+        found = measure(texts)
+    frame = texts.select("record_id", "shard").hstack(found)
+    known = frame["vector"].list.eval(pl.element() != 0).list.any()
     return judge(frame, list[Rule](), encoder=encoder.name, known=known)
-
-
-def _encode_new(encoder: Encoder, texts: pl.Series, cache: VectorCache) -> np.ndarray:
-    """Vectors of all texts, of which only those are encoded that the cache does not have."""
-    asked = pl.DataFrame({"key": keys_of(texts), "text": texts})
-    kept = cache.find(asked["key"])
-    new = asked.unique("key", keep="first", maintain_order=True).join(
-        kept, on="key", how="anti", maintain_order="left"
-    )
-    points = encoder.encode(new["text"])
-    cache.add(new["key"], points)
-    found = pl.concat([kept, new.select("key").with_columns(vectors.series(points))])
-    if not texts.len():
-        return points
-    return vectors.matrix(asked.join(found, on="key", how="left", maintain_order="left")["vector"])

@@ -98,7 +98,7 @@ def _benchmark(folder: Path) -> pl.DataFrame:
 def curate(data: pl.DataFrame, folder: Path, profile: Profile) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What the assets make of the rows, in their order: the pool; and record_id, reason (null: kept), scores."""
     pool = pool_samples(_samples(data, folder), _benchmark(folder), profile.pool)
-    kept = pool.filter(pl.col("verdict") == "kept").sort("record_id")
+    kept = _kept(pool)
     settings, seed = profile.scores, profile.seed
     model = lm.train_language_model(
         kept["prompt"].to_list(), kept["answer"].to_list(), settings.language_model, seed
@@ -108,12 +108,17 @@ def curate(data: pl.DataFrame, folder: Path, profile: Profile) -> tuple[pl.DataF
         return lm.score_answers(model, prompts, answers, settings.language_model)
 
     reviews = pl.DataFrame(schema={"target": pl.String, "decision": pl.String})
-    learned = quality.train_quality(kept, reviews, settings.quality, seed, predict)
     # what the pool has dropped is scored too, but only for the figures
-    measured = pool.drop("verdict", "evidence").hstack(predict(pool["prompt"], pool["answer"]))
+    measured = pool.drop("evidence").hstack(predict(pool["prompt"], pool["answer"]))
+    learned = quality.train_quality(_kept(measured), reviews, settings.quality, seed, predict)
+    measured = measured.drop("verdict")
     scores = quality.judge_scores(quality.score_samples(learned, measured), learned, settings.quality)
     reasons = pl.coalesce(pl.lit(pool["reason"]), pl.col("reason")).alias("reason")
     return pool, scores.with_columns(reasons).drop("shard", "verdict", "evidence")
+
+
+def _kept(pool: pl.DataFrame) -> pl.DataFrame:
+    return pool.filter(pl.col("verdict") == "kept").sort("record_id")
 
 
 def figures(rows: pl.DataFrame) -> dict[str, float]:

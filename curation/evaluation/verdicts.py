@@ -95,8 +95,9 @@ def unlabelled_quality(prompts: pl.Series, told: pl.Series, profile: Profile) ->
         return lm.score_answers(model, asked, answers, settings.language_model)
 
     nobody = pl.DataFrame(schema={"target": pl.String, "decision": pl.String})
-    learned = quality.train_quality(pool.sort("record_id"), nobody, settings.quality, seed, predict)
-    return quality.score_samples(learned, pool.hstack(predict(prompts, told)))["quality"].to_numpy()
+    measured = pool.hstack(predict(prompts, told))
+    learned = quality.train_quality(measured.sort("record_id"), nobody, settings.quality, seed, predict)
+    return quality.score_samples(learned, measured)["quality"].to_numpy()
 
 
 def _model(rows: pl.DataFrame, profile: Profile) -> reward.RewardModel:

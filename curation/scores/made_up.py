@@ -1,7 +1,7 @@
 """Defects made on purpose, from samples that are believed sound: what the quality models learn from.
 
 Belongs here: making an answer that is swapped, cut off, looping, garbled, marked up, a stub, without
-marks, foreign, an echo of its prompt, a refusal or an advertisement.
+marks, in disorder, foreign, an echo of its prompt, a refusal or an advertisement.
 Does not belong here: finding such answers (`scores.rules`, `scores.mismatch`, `scores.truncation`).
 """
 
@@ -16,7 +16,10 @@ from curation import text
 from curation.scores.mismatch import shuffled_partners
 
 #: Kinds of defect. There are three times as many swapped answers as of any other: they are the hardest.
-KINDS = ("swap", "cut", "repeat", "garble", "wrap", "stub", "strip", "foreign", "echo", "refuse", "advertise")
+KINDS = (
+    "swap", "cut", "repeat", "garble", "wrap", "stub", "strip", "scramble", "foreign", "echo", "refuse",
+    "advertise",
+)  # fmt: skip
 SWAPS = 3
 _STOPS = "。！？!?.;；…\n"
 _BEFORE = (
@@ -81,10 +84,13 @@ def _garble(answer: str, generator: np.random.Generator) -> str | None:
 
 
 def _wrap(answer: str, generator: np.random.Generator) -> str:
-    """An answer with the furniture of the web page that it was scraped from."""
-    return (
-        _BEFORE[int(generator.integers(len(_BEFORE)))] + answer + _AFTER[int(generator.integers(len(_AFTER)))]
+    """An answer with the furniture of the web page that it was scraped from, before it, after it or both."""
+    before, after = (
+        _BEFORE[int(generator.integers(len(_BEFORE)))],
+        _AFTER[int(generator.integers(len(_AFTER)))],
     )
+    start, end = ((before, ""), ("", after), (before, after))[int(generator.integers(3))]
+    return start + answer + end
 
 
 def _stub(answer: str, generator: np.random.Generator) -> str | None:
@@ -95,6 +101,13 @@ def _stub(answer: str, generator: np.random.Generator) -> str | None:
 def _strip(answer: str, generator: np.random.Generator) -> str | None:
     """A longer answer without a single mark or line break."""
     return "".join(char for char in answer if char.isalnum()) if len(answer) >= 40 else None
+
+
+def _scramble(answer: str, generator: np.random.Generator) -> str | None:
+    """A longer answer whose characters, or runs of a few of them, are in any order."""
+    size = int(generator.choice([1, 2, 4]))
+    runs = [answer[start : start + size] for start in range(0, len(answer), size)]
+    return "".join(runs[place] for place in generator.permutation(len(runs))) if len(answer) >= 20 else None
 
 
 def _refuse(answer: str, generator: np.random.Generator) -> str:
@@ -116,6 +129,7 @@ _SPOIL: dict[str, Callable[[str, np.random.Generator], str | None]] = {
     "wrap": _wrap,
     "stub": _stub,
     "strip": _strip,
+    "scramble": _scramble,
     "refuse": _refuse,
     "advertise": _advertise,
 }

@@ -38,21 +38,23 @@ from curation.lsa import Lsa
 from curation.pool.samples import conversation
 from curation.records import digest
 from curation.scores import mismatch, rules, truncation
-from curation.scores.limits import Limit, estimate_limit
+from curation.scores.limits import Indicator, Limit, fit_indicator, noise_limit
 from curation.scores.made_up import SWAPS, made_up_defects
 from curation.settings import ScoreSettings
 from curation.verdicts import Rule, judge
 
-#: Measures answers to prompts: columns loss_conditional, loss_alone, ppl (as `language_model.score_answers`).
+#: Measures answers to prompts: columns loss_conditional, loss_alone, entropy (as `language_model.score_answers`).
 Predict = Callable[[pl.Series, pl.Series], pl.DataFrame]
-#: The scores that have a limit, the made-up defect that shows in each, and the reason to drop.
-LIMITED = {
-    "mismatch": ("swap", "answer_mismatch"),
-    "truncation": ("cut", "truncated"),
-    "repetition": ("repeat", "repetition"),
-    "garble": ("garble", "mojibake"),
-    "markup": ("wrap", "boilerplate"),
-    "language_mismatch": ("foreign", "wrong_language"),
+#: The scores that can drop a sample, the made-up defects that show in each, and the reason.
+INDICATORS = {
+    "mismatch": (("swap",), "answer_mismatch"),
+    "truncation": (("cut",), "truncated"),
+    "repetition": (("repeat",), "repetition"),
+    "garble": (("garble",), "mojibake"),
+    "markup": (("wrap",), "boilerplate"),
+    "language_mismatch": (("foreign",), "wrong_language"),
+    "surprise": (("scramble",), "unpredictable"),
+    "unsoundness": (("stub", "strip", "echo", "refuse", "advertise"), "below_quality"),
 }
 #: Features of the combined quality; all but the last count against a sample.
 FEATURES = (
@@ -60,7 +62,9 @@ FEATURES = (
     "refusal", "echo", "surprise", "length",
 )  # fmt: skip
 LANGUAGE_MODEL = ("loss_conditional", "loss_alone", "ppl", "ifd", "ifd_ppl", "entropy")
-_LOSSES = dict.fromkeys(("loss_conditional", "loss_alone", "ppl"), pl.Float64)
+_LOSSES = ("loss_conditional", "loss_alone", "entropy")
+#: Characters of an answer at which its surprise counts half: that of a few words is chance.
+_SURPRISE_CHARS = 30
 _QUANTILES = np.linspace(0, 1, 1001)
 _ARRAYS = ("weights", "spread", "ranks", "information_ranks", "quality_ranks")
 #: A person's decision weighs as much as so many examples.
@@ -79,13 +83,15 @@ class QualityModel:
         Float64 [folds, features + 1] of the soundness, for `FEATURES` divided by `spread`
         [features]; the last column is the intercept.
     surprise
-        The language model's usual loss, which takes the place of an unknown one.
+        The usual surprise, which takes the place of an unknown one.
     ranks, information_ranks, quality_ranks
         Quantiles of soundness, information and their mean in the pool, [1001] each.
     information_weight
         What information counts in the mean.
-    limits
-        By score, the names of `LIMITED` and `ppl`.
+    indicators
+        What each score of `INDICATORS` says of its defect.
+    limit
+        On the largest of these probabilities.
     auc
         Sound samples against made-up defects, cross-fitted, of the soundness.
     trained_on
@@ -101,7 +107,8 @@ class QualityModel:
     information_ranks: np.ndarray
     quality_ranks: np.ndarray
     information_weight: float
-    limits: dict[str, Limit]
+    indicators: dict[str, Indicator]
+    limit: Limit
     auc: float
     trained_on: int
 
@@ -118,14 +125,19 @@ class QualityModel:
         about = {
             name: getattr(self, name) for name in ("surprise", "information_weight", "auc", "trained_on")
         }
-        about["limits"] = {name: asdict(limit) for name, limit in self.limits.items()}
+        about["indicators"] = {name: asdict(one) for name, one in self.indicators.items()}
+        about["limit"] = asdict(self.limit)
         (folder / "quality.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> QualityModel:
         """Read what `save` wrote."""
         about = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-        about["limits"] = {name: Limit(**limit) for name, limit in about["limits"].items()}
+        about["limit"] = Limit(**about["limit"])
+        about["indicators"] = {
+            name: Indicator(one["share"], tuple(one["values"]), tuple(one["probabilities"]))
+            for name, one in about["indicators"].items()
+        }
         with np.load(folder / "quality.npz", allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
         match, ending = mismatch.MatchModel.load(folder), truncation.TruncationModel.load(folder)
@@ -201,7 +213,8 @@ def _single_scores(
         match=probability,
         mismatch=1 - probability,
         truncation=ending.probability(batch.answers, batch.folds).round(9),  # its solver's last bits vary
-        surprise=batch.losses["loss_conditional"],
+        surprise=(batch.losses["loss_conditional"] - batch.losses["entropy"])
+        * (pl.col("answer_chars") / (pl.col("answer_chars") + _SURPRISE_CHARS)),
         length=pl.col("answer_chars").clip(1, 600).log(),
     ).select("match", *FEATURES)
 
@@ -249,7 +262,8 @@ def _harmonic(sound: np.ndarray, told: np.ndarray, weight: float) -> np.ndarray:
 def _texts(pool: pl.DataFrame) -> pl.DataFrame:
     """record_id, prompt and answer, and raw_prompt and raw_answer as they came in."""
     raw = conversation(pool["messages"]) if "messages" in pool.columns else pool
-    frame = pool.select("record_id", pl.col("prompt", "answer").fill_null(""))
+    measured = [name for name in _LOSSES if name in pool.columns]
+    frame = pool.select("record_id", pl.col("prompt", "answer").fill_null(""), *measured)
     return frame.with_columns(raw_prompt=raw["prompt"].fill_null(""), raw_answer=raw["answer"].fill_null(""))
 
 
@@ -277,19 +291,19 @@ def train_quality(
     Parameters
     ----------
     pool
-        The pool's kept samples: record_id, prompt, answer, and messages (the texts as they came in;
-        without it prompt and answer are taken).
+        The pool's kept samples: record_id, prompt, answer, messages (the texts as they came in; without
+        it prompt and answer are taken), and the columns of the language model where it measured them.
     decisions
         A person's decisions: target (a record_id) and decision; accept and reject count, others do not.
     settings
-        At most `train_rows` samples, a seeded choice, are learned from.
+        At most `train_rows` samples, a seeded choice (`training_samples`), are learned from.
     predict
-        The language model, if there is one: measures answers that it has not seen to these prompts.
+        The language model that measured the pool, if there is one: measures made-up answers.
 
     Notes
     -----
     Sound is what shows no defect to the fixed rules and what nobody rejected. Some of it is not: the
-    limits allow for that (see `limits.estimate_limit`).
+    limit allows for that (see `limits.fit_indicator`).
     """
     frame = _sample(_reviewed(_texts(pool), decisions), settings.train_rows, seed)
     folds = folds_of(frame["record_id"], settings.folds)
@@ -322,10 +336,19 @@ def train_quality(
         _QUANTILES,
         settings.information_weight,
         {},
+        Limit(None, 0.0, 0.0, 0.0),
         0.5,
         len(sound),
     )
     return _combine(model, known, examples, spoilt, kinds, frame["reviewed"], settings)
+
+
+def training_samples(
+    pool: pl.DataFrame, decisions: pl.DataFrame, settings: ScoreSettings, seed: int
+) -> pl.DataFrame:
+    """The rows of a pool that `train_quality` learns from, sorted by record_id."""
+    chosen = _sample(_reviewed(pool.select("record_id"), decisions), settings.train_rows, seed)
+    return chosen.select("record_id").join(pool, on="record_id", how="left", maintain_order="left")
 
 
 def _reviewed(frame: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
@@ -374,16 +397,13 @@ def _examples(
     prompts, answers = frame["prompt"].gather(sound), frame["answer"].gather(sound)
     made = made_up_defects(prompts, answers, known.prompt.vectors[sound], settings.made_up, seed)
     of = sound[made["row"].to_numpy()]
-    asked = pl.concat([frame["prompt"].gather(rows), frame["prompt"].gather(of)])
-    told = pl.concat([frame["answer"].gather(rows), made["answer"]])
-    losses = _losses(predict(asked, told) if predict else pl.DataFrame(), len(asked))
-    examples = replace(known.take(rows), losses=losses.head(len(rows)))
-    seen = rules.features(frame["prompt"].gather(of), made["answer"])
-    encoded = mismatch.encode(encoder, made["answer"])
+    asked, told = frame["prompt"].gather(of), made["answer"]
+    losses = _losses(predict(asked, told) if predict else pl.DataFrame(), len(of))
+    encoded = mismatch.encode(encoder, told)
     spoilt = _Batch(
-        seen, made["answer"], known.prompt.take(of), encoded, known.folds[of], losses.tail(len(of))
+        rules.features(asked, told), told, known.prompt.take(of), encoded, known.folds[of], losses
     )
-    return examples, spoilt, made["kind"].to_numpy()
+    return known.take(rows), spoilt, made["kind"].to_numpy()
 
 
 def _combine(
@@ -418,9 +438,13 @@ def _combine(
     n_made = sound.height + defective.height
     combined = _combined(weights, (design / spread)[:n_made], folds[:n_made])
     everything = _combined(weights, _design(scores, surprise) / spread, known.folds)
+    bad = _combined(weights, _design(defective, surprise) / spread, spoilt.folds)
     told = information(known.answers)
     ranks, told_ranks = (_quantiles(values) for values in (everything, told))
     mean = _harmonic(_rank(everything, ranks), _rank(told, told_ranks), settings.information_weight)
+    pool = scores.with_columns(unsoundness=1 - _rank(everything, ranks))
+    made = defective.with_columns(unsoundness=1 - _rank(bad, ranks))
+    indicators = _indicators(pool, made, kinds)
     return replace(
         model,
         weights=weights,
@@ -429,28 +453,27 @@ def _combine(
         ranks=ranks,
         information_ranks=told_ranks,
         quality_ranks=_quantiles(mean),
-        limits=_limits(scores, defective, kinds, examples.losses["ppl"].drop_nulls(), settings),
+        indicators=indicators,
+        limit=noise_limit(_noise(pool, indicators).max(axis=1), settings.false_positive_rate),
         auc=float(roc_auc_score(label[:n_made], combined)) if sound.height and defective.height else 0.5,
     )
 
 
-def _limits(
-    pool: pl.DataFrame, defective: pl.DataFrame, kinds: np.ndarray, ppl: pl.Series, settings: ScoreSettings
-) -> dict[str, Limit]:
-    limits = {
-        name: estimate_limit(
-            pool[name].to_numpy(), defective[name].to_numpy()[kinds == kind], settings.false_positive_rate
-        )
-        for name, (kind, _) in LIMITED.items()
+def _indicators(pool: pl.DataFrame, defective: pl.DataFrame, kinds: np.ndarray) -> dict[str, Indicator]:
+    return {
+        name: fit_indicator(_known(pool[name]), _known(defective[name])[np.isin(kinds, shows)])
+        for name, (shows, _) in INDICATORS.items()
     }
-    if len(ppl):
-        limits["ppl"] = Limit(
-            float(np.quantile(ppl.to_numpy(), settings.max_ppl_quantile)),
-            0.0,
-            1 - settings.max_ppl_quantile,
-            0.0,
-        )
-    return limits
+
+
+def _known(values: pl.Series) -> np.ndarray:
+    """Values, NaN where they are not known."""
+    return values.cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _noise(scores: pl.DataFrame, indicators: dict[str, Indicator]) -> np.ndarray:
+    """Probability of each defect of `INDICATORS` by its score, float64 [n, defects]."""
+    return np.stack([indicators[name].probability(_known(scores[name])) for name in INDICATORS], axis=1)
 
 
 def _fit_monotone(
@@ -496,7 +519,7 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     record_id, shard, the columns of the language model (null where there are none), match, truncation,
-    repetition, garble, markup, language_mismatch, soundness and quality, all Float64, in the order given.
+    repetition, garble, markup, language_mismatch, surprise (null where it is unknown), soundness and quality, all Float64, in the order given.
     """
     frame = _texts(samples)
     seen = rules.features(frame["raw_prompt"], frame["raw_answer"])
@@ -514,7 +537,7 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     ]
     return samples.select("record_id", "shard", *measured).hstack(
         scores.select(
-            "match", "truncation", "repetition", "garble", "markup", "language_mismatch",
+            "match", "truncation", "repetition", "garble", "markup", "language_mismatch", "surprise",
             soundness=pl.Series(soundness, dtype=pl.Float64),
             quality=pl.Series(_rank(mean, model.quality_ranks), dtype=pl.Float64),
         )
@@ -522,21 +545,23 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
 
 
 def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSettings) -> pl.DataFrame:
-    """Judge scored samples (`score_samples`): the columns of the table `scores`, but for `run_id`."""
-    reasons = {name: reason for name, (_, reason) in LIMITED.items()} | {"ppl": "unpredictable"}
-    values = {name: limit.value for name, limit in model.limits.items() if limit.value is not None}
-    limited = []
-    for name, reason in reasons.items():
-        measured, limit = {name: pl.col(name)}, values.get(name)
-        # many may share the largest perplexity, which is then no limit
-        over = (
-            pl.lit(False)
-            if limit is None
-            else pl.col(name) > limit
-            if name == "ppl"
-            else pl.col(name) >= limit
-        )
-        limited.append(Rule(reason, over, measured, {} if limit is None else {f"max_{name}": limit}))
+    """Judge scored samples (`score_samples`): the columns of the table `scores`, but for `run_id`.
+
+    A sample's noise is the largest probability of a defect by any of its scores. From the model's limit on
+    it is dropped; the reason is that of the score which speaks so clearly, and the evidence names it.
+    """
+    names = list(INDICATORS)
+    told = scores.with_columns(mismatch=1 - pl.col("match"), unsoundness=1 - pl.col("soundness"))
+    noise = _noise(told, model.indicators)
+    limit = model.limit.value
+    clearest = pl.Series(np.array(names)[noise.argmax(axis=1)] if len(noise) else [], dtype=pl.String)
+    over = pl.lit(False) if limit is None else pl.col("noise") >= limit
+    measured = {"noise": pl.col("noise"), "clearest": pl.col("_clearest")}
+    limits = {} if limit is None else {"max_noise": limit}
+    rules_of = [
+        Rule(reason, over & (pl.col("_clearest") == name), measured | {name: pl.col(name)}, limits)
+        for name, (_, reason) in INDICATORS.items()
+    ]
     low = Rule(
         "below_quality",
         pl.col("soundness") < settings.min_quality,
@@ -544,9 +569,9 @@ def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSetti
         {"min_quality": settings.min_quality},
     )
     judged = judge(
-        scores.with_columns(mismatch=1 - pl.col("match")),
-        [*limited, low],
+        told.with_columns(noise=pl.Series(noise.max(axis=1), dtype=pl.Float64), _clearest=clearest),
+        [*rules_of, low],
         ifd=pl.col("ifd"),
         entropy=pl.col("entropy"),
     )
-    return judged.drop("mismatch")
+    return judged.drop("mismatch", "unsoundness", "_clearest")

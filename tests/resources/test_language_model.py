@@ -11,6 +11,8 @@ from curation.scores import causal
 from curation.scores import language_model as lm
 from curation.scores.experience import experience_rows, experienced
 from curation.settings import LanguageModelSettings
+from resources import language_model as models
+from resources.lake import Lake
 from resources.language_model import load_base_model, load_language_model
 
 TEXTS = ["今天天气很好，我们去公园吧。", "怎么做番茄炒蛋？", "鸡蛋打散，番茄翻炒。", "Hello world"]
@@ -232,6 +234,32 @@ def test_a_conversation_is_read_in_the_models_own_template(tokenizer, tmp_path) 
             logits = model.model(torch.tensor([before + wanted])).logits[0, len(before) - 1 : -1]
         losses += torch.nn.functional.cross_entropy(logits, torch.tensor(wanted), reduction="none").tolist()
     assert found["loss_conditional"][0] == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+def test_only_new_contents_are_scored(tokenizer, tmp_path, monkeypatch) -> None:
+    asked: list[list[str]] = []
+
+    def score(model, samples, settings):
+        asked.append(samples["answer"].to_list())
+        return lm.score_samples(model, samples, settings)
+
+    def said(*answers: str) -> pl.DataFrame:
+        talk = [
+            [{"role": "user", "content": "天气"}, {"role": "assistant", "content": one}] for one in answers
+        ]
+        return pl.DataFrame({"prompt": ["天气"] * len(answers), "answer": answers, "messages": talk})
+
+    monkeypatch.setattr(models, "score_samples", score)
+    model = load_language_model(settings(save(tmp_path / "a", "llama", tokenizer, None)))
+    lake = Lake(root=str(tmp_path / "lake"))
+    first = models.score_once(model, said("很好", "番茄", "很好"), settings(), lake)
+    second = models.score_once(model, said("Hi", "番茄"), settings(), lake)
+    assert asked == [["很好", "番茄"], ["Hi"]]
+    assert first.row(0) == first.row(2) != first.row(1) == second.row(1)
+    assert second.select("loss_alone", "entropy").null_count().row(0) == (0, 0)
+    models.score_once(model, said("Hi"), settings().model_copy(update={"max_tokens": 20}), lake)
+    models.score_once(load_language_model(settings(save(tmp_path / "b", "gpt2", tokenizer, None))), said("Hi"), settings(), lake)  # fmt: skip
+    assert len(asked) == 4, "other settings and other weights are measured anew"
 
 
 # -- the pre-experienced model ------------------------------------------------------------------

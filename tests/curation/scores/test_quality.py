@@ -1,6 +1,7 @@
 """The models learn from the pool, score each sample by itself, and give a verdict that can be explained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +26,22 @@ def predict(prompts: pl.Series, answers: pl.Series) -> pl.DataFrame:
     ]
     conditional = pl.Series([4 - 3 * share for share in shared])
     return pl.DataFrame(
-        {"loss_conditional": conditional, "loss_alone": [4.0] * len(shared), "ppl": conditional.exp()}
+        {"loss_conditional": conditional, "loss_alone": [4.0] * len(shared), "entropy": [2.0] * len(shared)}
     )
+
+
+def measured(pool: pl.DataFrame) -> pl.DataFrame:
+    return pool.hstack(predict(pool["prompt"], pool["answer"]))
 
 
 @pytest.fixture(scope="module")
 def model(pool: pl.DataFrame) -> quality.QualityModel:
-    return quality.train_quality(pool, NOBODY, SETTINGS, 1, predict)
+    return quality.train_quality(measured(pool), NOBODY, SETTINGS, 1, predict)
 
 
 @pytest.fixture(scope="module")
 def scores(pool: pl.DataFrame, model: quality.QualityModel) -> pl.DataFrame:
-    return quality.score_samples(model, pool.hstack(predict(pool["prompt"], pool["answer"])))
+    return quality.score_samples(model, measured(pool))
 
 
 def spoilt(pool: pl.DataFrame, answers: pl.Expr) -> pl.DataFrame:
@@ -68,11 +73,9 @@ def test_a_sound_pool_is_kept(pool: pl.DataFrame, model: quality.QualityModel, s
     assert judged["record_id"].to_list() == pool["record_id"].to_list()
 
 
-def test_the_reason_is_the_limit_that_was_crossed(pool: pl.DataFrame, model: quality.QualityModel) -> None:
-    limits = {name: quality.Limit(0.9, 0.1, 0.0, 1.0) for name in quality.LIMITED} | {
-        "ppl": quality.Limit(100.0, 0, 0, 0)
-    }
-    judged_by = quality.QualityModel(**{**vars(model), "limits": limits})
+def test_the_reason_is_the_score_that_speaks_most_clearly(model: quality.QualityModel) -> None:
+    rising = {name: quality.Indicator(0.1, (0.5, 1.0), (0.0, 0.8)) for name in quality.INDICATORS}
+    judged_by = replace(model, indicators=rising, limit=quality.Limit(0.7, 0.1, 0.01, 0.9))
     sound = {
         "match": 0.9,
         "truncation": 0.1,
@@ -80,33 +83,35 @@ def test_the_reason_is_the_limit_that_was_crossed(pool: pl.DataFrame, model: qua
         "garble": 0.0,
         "markup": 0.0,
         "language_mismatch": 0.0,
-        "soundness": 0.5,
-        "ppl": 9.0,
+        "soundness": 0.6,
+        "surprise": 0.2,
     }
     cases = [
         ({}, None),
-        ({"match": 0.1}, "answer_mismatch"),
-        ({"truncation": 0.95, "soundness": 0.0}, "truncated"),
+        ({"match": 0.02}, "answer_mismatch"),
+        ({"truncation": 0.98, "match": 0.4}, "truncated"),
+        ({"truncation": 0.95, "match": 0.02}, "answer_mismatch"),
+        ({"match": 0.1}, None),
         ({"repetition": 1.0}, "repetition"),
         ({"garble": 1.0}, "mojibake"),
         ({"markup": 1.0}, "boilerplate"),
         ({"language_mismatch": 1.0}, "wrong_language"),
-        ({"ppl": 101.0}, "unpredictable"),
-        ({"ppl": None}, None),
-        ({"soundness": 0.0}, "below_quality"),
+        ({"surprise": 1.0}, "unpredictable"),
+        ({"surprise": None}, None),
+        ({"soundness": 0.01}, "below_quality"),
     ]
-    rows = [sound | changed for changed, _ in cases]
-    frame = pl.DataFrame(rows).with_columns(
+    frame = pl.DataFrame([sound | changed for changed, _ in cases]).with_columns(
         record_id=pl.lit("a" * 32), shard=pl.lit("s"), ifd=pl.lit(0.5), entropy=pl.lit(1.0)
     )
     judged = quality.judge_scores(frame, judged_by, SETTINGS)
     assert judged["reason"].to_list() == [reason for _, reason in cases]
-    evidence = json.loads(judged["evidence"][1])
-    assert evidence["mismatch"] == pytest.approx(0.9)
-    assert evidence["limits"] == {f"max_{name}": 0.9 for name in quality.LIMITED} | {
-        "max_ppl": 100.0,
-        "min_quality": SETTINGS.min_quality,
-    }
+    evidence = json.loads(judged["evidence"][3])
+    assert evidence["noise"] == pytest.approx(0.8 * 0.96)
+    assert evidence["clearest"] == "mismatch"
+    assert evidence["limits"] == {"max_noise": 0.7, "min_quality": SETTINGS.min_quality}
+    assert evidence["mismatch"] == pytest.approx(0.98)
+    floor = quality.judge_scores(frame, judged_by, SETTINGS.model_copy(update={"min_quality": 0.7}))
+    assert floor["reason"].to_list()[0] == "below_quality"
 
 
 def test_the_combined_quality_is_monotone(model: quality.QualityModel) -> None:
@@ -128,8 +133,8 @@ def test_quality_never_falls_when_soundness_or_information_rises(
         rows.select(pl.corr(name, "told", method="spearman")).item() for name in ("quality", "sound")
     )
     assert with_information > without + 0.1
-    alone = quality.train_quality(pool, NOBODY, SETTINGS.model_copy(update={"information_weight": 0.0}), 1, predict)  # fmt: skip
-    by_soundness = quality.score_samples(alone, pool.hstack(predict(pool["prompt"], pool["answer"])))
+    alone = quality.train_quality(measured(pool), NOBODY, SETTINGS.model_copy(update={"information_weight": 0.0}), 1, predict)  # fmt: skip
+    by_soundness = quality.score_samples(alone, measured(pool))
     assert by_soundness["soundness"].to_list() == scores["soundness"].to_list()
     np.testing.assert_allclose(by_soundness["quality"], by_soundness["soundness"], atol=2e-3)
 
@@ -143,7 +148,7 @@ def test_a_shard_scores_as_it_does_within_the_whole(
     pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame
 ) -> None:
     some = pool.reverse().head(30)
-    alone = quality.score_samples(model, some.hstack(predict(some["prompt"], some["answer"])))
+    alone = quality.score_samples(model, measured(some))
     within = some.select("record_id").join(scores, on="record_id", how="left", maintain_order="left")
     for name in ("match", "truncation", "quality"):
         assert alone[name].to_list() == pytest.approx(within[name].to_list(), abs=1e-5)
@@ -152,18 +157,18 @@ def test_a_shard_scores_as_it_does_within_the_whole(
 def test_training_does_not_depend_on_the_order_of_the_rows(
     pool: pl.DataFrame, model: quality.QualityModel
 ) -> None:
-    again = quality.train_quality(pool.sample(fraction=1, shuffle=True, seed=5), NOBODY, SETTINGS, 1, predict)
+    again = quality.train_quality(
+        measured(pool).sample(fraction=1, shuffle=True, seed=5), NOBODY, SETTINGS, 1, predict
+    )
     assert np.array_equal(again.weights, model.weights)
-    assert again.limits == model.limits
+    assert (again.indicators, again.limit) == (model.indicators, model.limit)
 
 
 def test_save_and_load(
     pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame, tmp_path: Path
 ) -> None:
     model.save(tmp_path)
-    again = quality.score_samples(
-        quality.QualityModel.load(tmp_path), pool.hstack(predict(pool["prompt"], pool["answer"]))
-    )
+    again = quality.score_samples(quality.QualityModel.load(tmp_path), measured(pool))
     assert again.equals(scores)
 
 
@@ -191,8 +196,8 @@ def test_the_table_of_the_model(model: quality.QualityModel) -> None:
     assert model.auc > 0.8
 
 
-def test_every_limit_has_its_defect() -> None:
-    assert {kind for kind, _ in quality.LIMITED.values()} <= set(KINDS)
+def test_every_defect_shows_in_one_score() -> None:
+    assert sorted(kind for kinds, _ in quality.INDICATORS.values() for kind in kinds) == sorted(KINDS)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
