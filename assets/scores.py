@@ -5,20 +5,26 @@ Belongs here: the stages of the group `scores`. The methods are in `curation/sco
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
 from assets.stage import Run, sample_shard, stage
 from curation import lineage
 from curation.audit import plots
-from curation.scores import judge, quality
+from curation.scores import classifier, conflicts, judge, quality, reward
 from curation.scores import language_model as lm
 from curation.scores.causal import LanguageModel
 from curation.scores.experience import experienced
 from curation.settings import JudgeSettings, LanguageModelSettings, ScoreSettings
 from curation.synthesis.costs import Account, Cap
 from resources import language_model as models
+from resources import reward_model as rewards
 from resources.chat import ChatModel
 from resources.reviews import Reviews
+
+#: What `quality_model` learns, below its folder.
+_REWARD, _CONFLICTS = "reward", "conflicts.parquet"
 
 
 @stage(
@@ -52,19 +58,22 @@ def language_model(sft_pool: pl.LazyFrame, settings: LanguageModelSettings, run:
     settings="scores.quality",
     also=["scores.language_model"],
     version=4,
-    externals=["sample_decisions"],
+    externals=["sample_decisions", "preference_pairs"],
     resources=["reviews"],
     kinds=["numpy"],
 )
 def quality_model(
     sft_pool: pl.LazyFrame, language_model: pl.LazyFrame, settings: ScoreSettings, reviews: Reviews, run: Run
 ) -> pl.DataFrame:
-    """What a sound sample of this pool looks like, learned from made-up defects and from reviews."""
+    """What a sound sample of this pool looks like, learned from made-up defects, reviews and preferred answers."""
     pool = sft_pool.select("record_id", "prompt", "answer", "messages").sort("record_id").collect()
     decisions = reviews.decisions("sample")
     samples = quality.training_samples(pool, decisions, settings, run.seed)
     judge_by, how = _language_model(run), run.profile.scores.language_model
-    measured = samples.hstack(models.score_once(judge_by, samples, how, run.lake))
+    linear = _learn_reward(settings, run)
+    measured = samples.hstack(models.score_once(judge_by, samples, how, run.lake)).with_columns(
+        _rewards(samples, settings, run, run.artefact)
+    )
     model = quality.train_quality(
         measured,
         decisions,
@@ -73,7 +82,17 @@ def quality_model(
         lambda asked, told: lm.score_answers(judge_by, asked, told, how),
     )
     model.save(run.artefact)
-    return model.rows(run.place)
+    contradicted = conflicts.find_conflicts(pool)
+    contradicted.write_parquet(run.artefact / _CONFLICTS)
+    run.note(
+        noise_share=model.limit.defects,
+        noise_by_score={name: one.share for name, one in model.indicators.items()},
+        doubted_share_by_confident_learning=model.confident.rate,
+        contradicted_samples=contradicted.height,
+        weights_of_quality=dict(zip(quality.PARTS, model.importance.tolist(), strict=True)),
+        weights_fitted_to_reviews=model.fitted,
+    )
+    return model.rows(run.place, linear)
 
 
 @stage(
@@ -97,9 +116,15 @@ def scores(
         sft_pool.select("record_id", "shard", "prompt", "answer", "messages").sort("record_id").collect()
     )
     measured = models.score_once(_language_model(run), samples, run.profile.scores.language_model, run.lake)
-    model = quality.QualityModel.load(run.learned("quality_model"))
-    scored = quality.score_samples(model, samples.hstack(measured))
-    return quality.judge_scores(scored, model, settings).hstack(measured.select(lm.UNCERTAINTY))
+    learned = run.learned("quality_model")
+    known = (
+        samples.with_columns(_rewards(samples, settings, run, learned))
+        .hstack(measured)
+        .join(pl.read_parquet(learned / _CONFLICTS), on="record_id", how="left", maintain_order="left")
+    )
+    model = quality.QualityModel.load(learned)
+    judged = quality.judge_scores(quality.score_samples(model, known), model, settings)
+    return judged.hstack(measured.select(lm.UNCERTAINTY))
 
 
 @stage(
@@ -129,3 +154,35 @@ def judgements(
 
 def _language_model(run: Run) -> LanguageModel:
     return models.load_language_model(run.profile.scores.language_model, run.learned("language_model"))
+
+
+def _learn_reward(settings: ScoreSettings, run: Run) -> reward.RewardModel | None:
+    """Learn a reward from the pairs that the profile names: fine-tune its model, or fit the linear one."""
+    if not settings.preferences:
+        return None
+    pairs, spoilt = rewards.read_preferences(settings.preferences)
+    run.note(preferred_pairs=pairs.height, lines_that_are_no_pair=spoilt)
+    if settings.reward_model:
+        base = rewards.load_classifier(settings.reward_model, settings.reward_tokens)
+        tuned, accuracy = classifier.fine_tuned(base, pairs, settings, run.seed)
+        rewards.save_classifier(tuned, run.artefact / _REWARD)
+        run.note(reward_accuracy=accuracy)
+        return None
+    model = reward.fit_pairs(pairs["prompt"], pairs["chosen"], pairs["rejected"], run.seed)
+    (run.artefact / _REWARD).mkdir(exist_ok=True)
+    model.save(run.artefact / _REWARD)
+    run.note(reward_accuracy=model.accuracy)
+    return model
+
+
+def _rewards(samples: pl.DataFrame, settings: ScoreSettings, run: Run, learned: Path) -> pl.Series:
+    """What the reward model gives each sample; null where the profile has none."""
+    prompts, answers = samples["prompt"], samples["answer"]
+    if settings.reward_model:
+        place = str(learned / _REWARD) if settings.preferences else settings.reward_model
+        return rewards.reward_once(
+            rewards.load_classifier(place, settings.reward_tokens), prompts, answers, run.lake
+        )
+    if settings.preferences:
+        return pl.Series("reward", reward.RewardModel.load(learned / _REWARD).reward(prompts, answers))
+    return pl.Series("reward", [None] * samples.height, dtype=pl.Float64)

@@ -15,7 +15,7 @@ import dagster as dg
 from curation.errors import UserError
 from curation.records import digest
 from curation.settings import Profile
-from resources import dictionaries
+from resources import dictionaries, reward_model
 from resources.lake import Lake
 from resources.reviews import Kind, Reviews
 from resources.sources import Shard, plan_shards
@@ -35,6 +35,8 @@ DECISIONS = {
 }
 #: Files of words that the keyword settings name.
 DICTIONARIES = "keyword_dictionaries"
+#: Answers of which people preferred one, in the file that the score settings name.
+PREFERENCES = "preference_pairs"
 #: Samples that the graph itself makes are a shard of their own.
 SYNTHESIS_SHARD = "synthesis"
 #: The table that websites are crawled into.
@@ -48,6 +50,7 @@ _DESCRIPTIONS = {
     "document_decisions": "A person's decisions on recalled documents.",
     "sample_decisions": "A person's decisions on samples.",
     DICTIONARIES: "A user's dictionaries and stop words.",
+    PREFERENCES: "Pairs of answers of which people preferred one.",
 }
 
 
@@ -83,6 +86,8 @@ def version(name: str, shard: str | None, profile: Profile, reviews: Reviews, la
         return reviews.version(cast(Kind, DECISIONS[name]))
     if name == DICTIONARIES:
         return dictionaries.version(profile.domain.keywords)
+    if name == PREFERENCES:
+        return reward_model.preferences_version(profile.scores.quality)
     described = {source.name: source.fields.model_dump_json() for source in profile.of_role(ROLES[name])}
     found = [one for one in shards(profile, ROLES[name]) if shard is None or one.key == shard]
     base = digest(*(f"{one.key}={shard_version(one)}={described[one.source.name]}" for one in found))

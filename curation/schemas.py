@@ -308,7 +308,10 @@ class LanguageModel(Judged):
 class QualityModel(Judged):
     """Features of the quality and mismatch models with their weights."""
 
-    model: pl.String = _column("quality, mismatch or truncation", isin=["quality", "mismatch", "truncation"])
+    model: pl.String = _column(
+        "quality, mismatch, truncation, reward, or combination: what soundness, information and reward count",
+        isin=["quality", "mismatch", "truncation", "reward", "combination"],
+    )
     feature: pl.String = _column("name of the feature")
     weight: pl.Float64 = _column("weight in the standardised linear model")
     auc: pl.Float64 = _column("cross-validated AUC of the whole model on its training task", nullable=True)
@@ -349,8 +352,15 @@ class Scores(Judged):
         "loss of the answer beyond the entropy that the model expects, nats per token; shrunk for short answers",
         nullable=True,
     )
-    noise: pl.Float64 = _column("estimated probability that the sample has the defect which its clearest score speaks of", ge=0, le=1)
+    noise: pl.Float64 = _column(
+        "estimated probability that the sample has the defect which its clearest score speaks of", ge=0, le=1
+    )
+    doubted: pl.Boolean = _column("whether confident learning takes the answer for another prompt's")
+    conflicts_with: pl.String = _column(
+        "record_id of a sample that answers the same question otherwise", nullable=True
+    )
     soundness: pl.Float64 = _column("how free of known defects, rank-normalised", ge=0, le=1)
+    reward: pl.Float64 = _column("what the reward model gives, log-odds; null without one", nullable=True)
     quality: pl.Float64 = _column("combined quality, rank-normalised", ge=0, le=1)
 
 

@@ -518,8 +518,27 @@ class ScoreSettings(Section):
     min_quality: Share = Field(0.0, description="soundness (its rank in the pool), at least")
     information_weight: Share = Field(
         0.5,
-        description="what information (distinct letters of the answer) counts in the quality; the rest is soundness",
+        description="what information (distinct letters of the answer) counts beside soundness in the quality",
     )
+    reward_weight: Share = Field(
+        0.33, description="what the reward counts in the quality, where there is a reward model"
+    )
+    fit_weights_from: int = Field(
+        200,
+        ge=20,
+        description="reviewed samples (a tenth each way, at least) from which on the weights are fitted to them",
+    )
+    preferences: str | None = Field(
+        None,
+        description="JSONL file of prompt, chosen, rejected: trains a reward model, or fine-tunes the one that is named",
+    )
+    reward_model: str | None = Field(
+        None, description="path or hub id of a sequence classification or reward model"
+    )
+    reward_tokens: int = Field(512, ge=16, description="tokens of a sample that the reward model reads")
+    reward_epochs: int = Field(3, ge=1, le=100, description="epochs of its fine-tuning, at most")
+    reward_learning_rate: float = Field(1e-5, gt=0, le=1, description="peak learning rate of its fine-tuning")
+    reward_batch: int = Field(16, ge=1, description="pairs in a batch of its fine-tuning")
 
 
 class JudgeSettings(Section):
@@ -803,6 +822,13 @@ def _absolute_words(keywords: KeywordSettings, base: Path) -> KeywordSettings:
     return keywords.model_copy(update=files)
 
 
+def _absolute_pairs(scores: ScoreSettings, base: Path) -> ScoreSettings:
+    """The settings with the file of pairs relative to the profile's file."""
+    return scores.model_copy(
+        update={"preferences": scores.preferences and _absolute(scores.preferences, base)}
+    )
+
+
 def _first_error(error: ValidationError, where: str, raw: Mapping[str, Any]) -> UserError:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -864,6 +890,9 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
         update={
             "lake": _absolute(profile.lake, base),
             "reviews": tuple(_absolute(name, base) for name in profile.reviews),
+            "scores": profile.scores.model_copy(
+                update={"quality": _absolute_pairs(profile.scores.quality, base)}
+            ),
             "domain": profile.domain.model_copy(
                 update={"keywords": _absolute_words(profile.domain.keywords, base)}
             ),

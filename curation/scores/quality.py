@@ -2,8 +2,8 @@
 
 Belongs here: training on made-up defects and on reviews, scoring a shard, the verdicts.
 Does not belong here: the single measures (`scores.rules`, `scores.mismatch`, `scores.truncation`,
-`scores.language_model`), how defects are made (`scores.made_up`) or where a limit lies
-(`scores.limits`).
+`scores.language_model`), how defects are made (`scores.made_up`), where the limit lies (`scores.limits`)
+or how soundness becomes part of the quality (`scores.combination`).
 
 Every model is cross-fitted. The fold of a sample is a hash of its record_id, so that a shard can be
 scored with nothing but the artefact, each sample by the models that did not learn from it.
@@ -12,19 +12,12 @@ Soundness is a logistic model with signs held fixed: it never falls when the ans
 better, and never rises with truncation, repetition, garbled text, mark-up, a foreign script, advertising,
 missing marks, refusals, echoes or the language model's surprise; a longer answer is never worse. Its rank
 within the pool is what is reported, and what has a limit.
-
-The combined quality is for choosing among sound samples. With the ranks s of the soundness and i of the
-information, the number of distinct letters of the answer, and w of the profile it is the rank of
-
-    1 / ((1 - w) / s + w / i)
-
-the weighted harmonic mean: it never falls when either rises, and one cannot make up for the other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -37,9 +30,12 @@ from curation import progress
 from curation.lsa import Lsa
 from curation.pool.samples import conversation
 from curation.records import digest
-from curation.scores import mismatch, rules, truncation
+from curation.scores import answers, mismatch, rules, truncation
+from curation.scores.combination import PARTS, Combination, combine, information
+from curation.scores.confident import Confident, confident_learning
 from curation.scores.limits import Indicator, Limit, fit_indicator, noise_limit
 from curation.scores.made_up import SWAPS, made_up_defects
+from curation.scores.reward import RewardModel
 from curation.settings import ScoreSettings
 from curation.verdicts import Rule, judge
 
@@ -65,8 +61,15 @@ LANGUAGE_MODEL = ("loss_conditional", "loss_alone", "ppl", "ifd", "ifd_ppl", "en
 _LOSSES = ("loss_conditional", "loss_alone", "entropy")
 #: Characters of an answer at which its surprise counts half: that of a few words is chance.
 _SURPRISE_CHARS = 30
-_QUANTILES = np.linspace(0, 1, 1001)
-_ARRAYS = ("weights", "spread", "ranks", "information_ranks", "quality_ranks")
+_ARRAYS = ("weights", "spread")
+#: Columns of `QualityModel.rows`, before they are judged.
+ROWS = {
+    "record_id": pl.String,
+    "model": pl.String,
+    "feature": pl.String,
+    "weight": pl.Float64,
+    "auc": pl.Float64,
+}
 #: A person's decision weighs as much as so many examples.
 _REVIEW_WEIGHT = 5.0
 
@@ -84,10 +87,10 @@ class QualityModel:
         [features]; the last column is the intercept.
     surprise
         The usual surprise, which takes the place of an unknown one.
-    ranks, information_ranks, quality_ranks
-        Quantiles of soundness, information and their mean in the pool, [1001] each.
-    information_weight
-        What information counts in the mean.
+    combination
+        How soundness, information and reward become the quality.
+    confident
+        How many answers belong to other prompts, by confident learning.
     indicators
         What each score of `INDICATORS` says of its defect.
     limit
@@ -103,10 +106,8 @@ class QualityModel:
     weights: np.ndarray
     spread: np.ndarray
     surprise: float
-    ranks: np.ndarray
-    information_ranks: np.ndarray
-    quality_ranks: np.ndarray
-    information_weight: float
+    combination: Combination
+    confident: Confident
     indicators: dict[str, Indicator]
     limit: Limit
     auc: float
@@ -121,35 +122,40 @@ class QualityModel:
         folder.mkdir(parents=True, exist_ok=True)
         self.match.save(folder)
         self.truncation.save(folder)
-        np.savez(folder / "quality.npz", **{name: getattr(self, name) for name in _ARRAYS})
-        about = {
-            name: getattr(self, name) for name in ("surprise", "information_weight", "auc", "trained_on")
-        }
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        mix = self.combination
+        np.savez(folder / "quality.npz", importance=mix.importance, quantiles=mix.quantiles, **arrays)
+        about = {name: getattr(self, name) for name in ("surprise", "auc", "trained_on")}
+        about["fitted"] = mix.fitted
         about["indicators"] = {name: asdict(one) for name, one in self.indicators.items()}
-        about["limit"] = asdict(self.limit)
+        about["limit"], about["confident"] = asdict(self.limit), asdict(self.confident)
         (folder / "quality.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> QualityModel:
         """Read what `save` wrote."""
         about = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-        about["limit"] = Limit(**about["limit"])
+        about["limit"], about["confident"] = Limit(**about["limit"]), Confident(**about["confident"])
         about["indicators"] = {
             name: Indicator(one["share"], tuple(one["values"]), tuple(one["probabilities"]))
             for name, one in about["indicators"].items()
         }
         with np.load(folder / "quality.npz", allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
+            mix = Combination(file["importance"], file["quantiles"], about.pop("fitted"))
         match, ending = mismatch.MatchModel.load(folder), truncation.TruncationModel.load(folder)
-        return cls(match=match, truncation=ending, **arrays, **about)
+        return cls(match=match, truncation=ending, combination=mix, **arrays, **about)
 
-    def rows(self, path: str | None = None) -> pl.DataFrame:
+    def rows(self, path: str | None = None, rewards: RewardModel | None = None) -> pl.DataFrame:
         """The models as rows of the table `quality_model`, but for `run_id`: mean weights over the folds."""
-        parts = [
+        parts: list[tuple[str, Sequence[str], np.ndarray, float | None]] = [
             ("quality", FEATURES, self.weights, self.auc),
             ("mismatch", mismatch.FEATURES, self.match.weights, self.match.auc),
             ("truncation", truncation.feature_names(), self.truncation.weights, self.truncation.auc),
+            ("combination", PARTS, self.combination.importance[None], None),
         ]
+        if rewards is not None:
+            parts.append(("reward", answers.FEATURES, rewards.weights[:1], rewards.accuracy))
         rows = [
             (digest("quality_model", model, feature), model, feature, float(weight), auc)
             for model, names, weights, auc in parts
@@ -157,7 +163,7 @@ class QualityModel:
                 names, weights.mean(axis=0), strict=False
             )  # without intercept and hashed ones
         ]
-        frame = pl.DataFrame(rows, schema=["record_id", "model", "feature", "weight", "auc"], orient="row")
+        frame = pl.DataFrame(rows, schema=ROWS, orient="row")
         about = frame.with_columns(
             trained_on=pl.lit(self.trained_on, dtype=pl.UInt32), path=pl.lit(path, dtype=pl.String)
         )
@@ -239,30 +245,15 @@ def _combined(weights: np.ndarray, design: np.ndarray, folds: np.ndarray) -> np.
     return logit
 
 
-def information(told: pl.Series) -> np.ndarray:
-    """Number of distinct letters and digits of each answer, float64 [n]: what is said again adds nothing."""
-    letters = told.fill_null("").str.replace_all(r"[^\p{L}\p{N}]", "").str.to_lowercase()
-    return letters.str.split("").list.n_unique().cast(pl.Float64).to_numpy() * (letters != "").to_numpy()
-
-
-def _quantiles(values: np.ndarray) -> np.ndarray:
-    return np.quantile(values, _QUANTILES) if len(values) else _QUANTILES
-
-
-def _rank(values: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    """Rank in 0–1 among values that have these quantiles."""
-    return np.interp(values, quantiles, _QUANTILES)
-
-
-def _harmonic(sound: np.ndarray, told: np.ndarray, weight: float) -> np.ndarray:
-    """Weighted harmonic mean of two ranks; a rank of nought counts as a very small one."""
-    return 1 / ((1 - weight) / np.maximum(sound, 1e-4) + weight / np.maximum(told, 1e-4))
+def _rewards(frame: pl.DataFrame) -> np.ndarray:
+    """What the reward model gives, float64 [n]; NaN where there is none."""
+    return _known(frame["reward"]) if "reward" in frame.columns else np.full(frame.height, np.nan)
 
 
 def _texts(pool: pl.DataFrame) -> pl.DataFrame:
     """record_id, prompt and answer, and raw_prompt and raw_answer as they came in."""
     raw = conversation(pool["messages"]) if "messages" in pool.columns else pool
-    measured = [name for name in _LOSSES if name in pool.columns]
+    measured = [name for name in (*_LOSSES, "reward") if name in pool.columns]
     frame = pool.select("record_id", pl.col("prompt", "answer").fill_null(""), *measured)
     return frame.with_columns(raw_prompt=raw["prompt"].fill_null(""), raw_answer=raw["answer"].fill_null(""))
 
@@ -292,7 +283,8 @@ def train_quality(
     ----------
     pool
         The pool's kept samples: record_id, prompt, answer, messages (the texts as they came in; without
-        it prompt and answer are taken), and the columns of the language model where it measured them.
+        it prompt and answer are taken), the columns of the language model where it measured them, and
+        reward where there is a reward model.
     decisions
         A person's decisions: target (a record_id) and decision; accept and reject count, others do not.
     settings
@@ -331,16 +323,14 @@ def train_quality(
         np.zeros((settings.folds, len(FEATURES) + 1)),
         np.ones(len(FEATURES)),
         0.0,
-        _QUANTILES,
-        _QUANTILES,
-        _QUANTILES,
-        settings.information_weight,
+        combine(np.zeros((0, 3)), np.zeros(0), settings),
+        Confident(1.0, 1.0, 0.0),
         {},
         Limit(None, 0.0, 0.0, 0.0),
         0.5,
         len(sound),
     )
-    return _combine(model, known, examples, spoilt, kinds, frame["reviewed"], settings)
+    return _combine(model, known, examples, spoilt, kinds, frame, settings)
 
 
 def training_samples(
@@ -412,12 +402,13 @@ def _combine(
     examples: _Batch,
     spoilt: _Batch,
     kinds: np.ndarray,
-    reviewed: pl.Series,
+    frame: pl.DataFrame,
     settings: ScoreSettings,
 ) -> QualityModel:
-    """The combined quality, its ranks and the limits, from the single scores of all that was measured."""
+    """The combined quality, its ranks and the limit, from the single scores of all that was measured."""
     from sklearn.metrics import roc_auc_score
 
+    reviewed = frame["reviewed"]
     scores, sound, defective = (
         _single_scores(model.match, model.truncation, batch) for batch in (known, examples, spoilt)
     )
@@ -439,20 +430,20 @@ def _combine(
     combined = _combined(weights, (design / spread)[:n_made], folds[:n_made])
     everything = _combined(weights, _design(scores, surprise) / spread, known.folds)
     bad = _combined(weights, _design(defective, surprise) / spread, spoilt.folds)
-    told = information(known.answers)
-    ranks, told_ranks = (_quantiles(values) for values in (everything, told))
-    mean = _harmonic(_rank(everything, ranks), _rank(told, told_ranks), settings.information_weight)
-    pool = scores.with_columns(unsoundness=1 - _rank(everything, ranks))
-    made = defective.with_columns(unsoundness=1 - _rank(bad, ranks))
+    told, rewards = information(known.answers), _rewards(frame)
+    combination = combine(np.stack([everything, told, rewards], axis=1), _known(reviewed), settings)
+    pool = scores.with_columns(unsoundness=1 - combination.soundness(everything))
+    made = defective.with_columns(unsoundness=1 - combination.soundness(bad))
     indicators = _indicators(pool, made, kinds)
     return replace(
         model,
         weights=weights,
         spread=spread,
         surprise=surprise,
-        ranks=ranks,
-        information_ranks=told_ranks,
-        quality_ranks=_quantiles(mean),
+        combination=combination,
+        confident=confident_learning(
+            scores["match"].to_numpy(), defective["match"].to_numpy()[kinds == "swap"]
+        ),
         indicators=indicators,
         limit=noise_limit(_noise(pool, indicators).max(axis=1), settings.false_positive_rate),
         auc=float(roc_auc_score(label[:n_made], combined)) if sound.height and defective.height else 0.5,
@@ -514,12 +505,14 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     ----------
     samples
         record_id, shard, prompt, answer, messages, and the columns of the language model where it
-        measured them: loss_conditional, loss_alone, ppl, ifd, ifd_ppl, entropy.
+        measured them: loss_conditional, loss_alone, ppl, ifd, ifd_ppl, entropy; reward and
+        conflicts_with where they are known.
 
     Returns
     -------
     record_id, shard, the columns of the language model (null where there are none), match, truncation,
-    repetition, garble, markup, language_mismatch, surprise (null where it is unknown), soundness and quality, all Float64, in the order given.
+    repetition, garble, markup, language_mismatch, surprise (null where it is unknown), doubted, conflicts_with, soundness, reward (null without a model)
+    and quality, in the order given.
     """
     frame = _texts(samples)
     seen = rules.features(frame["raw_prompt"], frame["raw_answer"])
@@ -528,9 +521,13 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     batch = _Batch(seen, frame["answer"], prompt, answer, folds, _losses(samples, samples.height))
     scores = _single_scores(model.match, model.truncation, batch)
     combined = _combined(model.weights, _design(scores, model.surprise) / model.spread, folds)
-    soundness = _rank(combined, model.ranks)
-    told = _rank(information(frame["answer"]), model.information_ranks)
-    mean = _harmonic(soundness, told, model.information_weight)
+    rewards = _rewards(frame)
+    ranks = model.combination.ranks(np.stack([combined, information(frame["answer"]), rewards], axis=1))
+    conflicts = (
+        samples["conflicts_with"]
+        if "conflicts_with" in samples.columns
+        else pl.Series([None] * samples.height, dtype=pl.String)
+    )
     measured = [
         (pl.col(name) if name in samples.columns else pl.lit(None)).cast(pl.Float64).alias(name)
         for name in LANGUAGE_MODEL
@@ -538,8 +535,11 @@ def score_samples(model: QualityModel, samples: pl.DataFrame) -> pl.DataFrame:
     return samples.select("record_id", "shard", *measured).hstack(
         scores.select(
             "match", "truncation", "repetition", "garble", "markup", "language_mismatch", "surprise",
-            soundness=pl.Series(soundness, dtype=pl.Float64),
-            quality=pl.Series(_rank(mean, model.quality_ranks), dtype=pl.Float64),
+            doubted=pl.Series(model.confident.doubted(scores["match"].to_numpy()), dtype=pl.Boolean),
+            conflicts_with=conflicts,
+            soundness=pl.Series(ranks[:, 0], dtype=pl.Float64),
+            reward=pl.Series(rewards, dtype=pl.Float64).fill_nan(None),
+            quality=pl.Series(model.combination.quality(ranks), dtype=pl.Float64),
         )
     )  # fmt: skip
 
@@ -573,5 +573,6 @@ def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSetti
         [*rules_of, low],
         ifd=pl.col("ifd"),
         entropy=pl.col("entropy"),
+        conflicts_with=pl.col("conflicts_with"),
     )
     return judged.drop("mismatch", "unsoundness", "_clearest")

@@ -233,7 +233,8 @@ def _fitted(
         tried[penalty, scale] = held_out(penalty, rows.adapted(scale))
     penalty, scale = min(tried, key=lambda one: loss(tried[one]))
     logit = tried[penalty, scale]
-    fitted = _logistic(rows.adapted(scale), label, weight, penalty, intercept) * _slope(logit, label, weight)
+    fitted = _logistic(rows.adapted(scale), label, weight, penalty, intercept)
+    fitted *= calibration(logit, label, weight)
     weights = fitted[:-1].reshape(rows.domains.shape[1], -1) * _column_scale(len(mean), scale)
     accuracy = float(roc_auc_score(label, logit)) if intercept else float(np.mean(logit > 0))
     return RewardModel(encoder, mean, spread, weights, float(fitted[-1]), accuracy, len(label))
@@ -273,6 +274,13 @@ def _logistic(
     return weights
 
 
-def _slope(logit: np.ndarray, label: np.ndarray, weight: np.ndarray) -> float:
-    """By how much held-out log-odds are to be stretched to be calibrated (Platt 1999, without a shift)."""
+def calibration(
+    logit: np.ndarray, label: np.ndarray | None = None, weight: np.ndarray | None = None
+) -> float:
+    """By how much held-out log-odds are to be stretched to be calibrated (Platt 1999, without a shift).
+
+    Without labels they are the margins of pairs, which should be above 0.
+    """
+    ones = np.ones(len(logit))
+    label, weight = ones if label is None else label, ones if weight is None else weight
     return float(np.clip(_logistic(logit[:, None], label, weight, 1e-4, False)[0], 0.1, 10.0))

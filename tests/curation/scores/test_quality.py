@@ -10,6 +10,7 @@ import pytest
 
 from curation import schemas
 from curation.scores import quality
+from curation.scores.combination import information
 from curation.scores.language_model import UNCERTAINTY
 from curation.scores.made_up import KINDS
 from curation.settings import ScoreSettings
@@ -101,13 +102,18 @@ def test_the_reason_is_the_score_that_speaks_most_clearly(model: quality.Quality
         ({"soundness": 0.01}, "below_quality"),
     ]
     frame = pl.DataFrame([sound | changed for changed, _ in cases]).with_columns(
-        record_id=pl.lit("a" * 32), shard=pl.lit("s"), ifd=pl.lit(0.5), entropy=pl.lit(1.0)
+        record_id=pl.lit("a" * 32),
+        shard=pl.lit("s"),
+        ifd=pl.lit(0.5),
+        entropy=pl.lit(1.0),
+        conflicts_with=pl.lit("b" * 32),
     )
     judged = quality.judge_scores(frame, judged_by, SETTINGS)
     assert judged["reason"].to_list() == [reason for _, reason in cases]
     evidence = json.loads(judged["evidence"][3])
     assert evidence["noise"] == pytest.approx(0.8 * 0.96)
     assert evidence["clearest"] == "mismatch"
+    assert evidence["conflicts_with"] == "b" * 32
     assert evidence["limits"] == {"max_noise": 0.7, "min_quality": SETTINGS.min_quality}
     assert evidence["mismatch"] == pytest.approx(0.98)
     floor = quality.judge_scores(frame, judged_by, SETTINGS.model_copy(update={"min_quality": 0.7}))
@@ -117,13 +123,13 @@ def test_the_reason_is_the_score_that_speaks_most_clearly(model: quality.Quality
 def test_the_combined_quality_is_monotone(model: quality.QualityModel) -> None:
     assert (model.weights[:, :-2] <= 0).all()
     assert (model.weights[:, -2] >= 0).all()
-    assert (np.diff(model.ranks) >= 0).all()
+    assert (np.diff(model.combination.quantiles) >= 0).all()
 
 
 def test_quality_never_falls_when_soundness_or_information_rises(
     pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame
 ) -> None:
-    told = pl.Series(quality.information(pool["answer"]))
+    told = pl.Series(information(pool["answer"]))
     rows = pl.DataFrame({"told": told, "sound": scores["soundness"], "quality": scores["quality"]})
     for one, other in (("told", "sound"), ("sound", "told")):
         near = rows.with_columns(pl.col(one).rank("dense")).sort(one, other)
@@ -137,11 +143,6 @@ def test_quality_never_falls_when_soundness_or_information_rises(
     by_soundness = quality.score_samples(alone, measured(pool))
     assert by_soundness["soundness"].to_list() == scores["soundness"].to_list()
     np.testing.assert_allclose(by_soundness["quality"], by_soundness["soundness"], atol=2e-3)
-
-
-def test_information_counts_what_is_not_said_again() -> None:
-    told = pl.Series(["好，好，好！", "山 水 Aa a", "", None, "。。"])
-    assert quality.information(told).tolist() == [1, 3, 0, 0, 0]
 
 
 def test_a_shard_scores_as_it_does_within_the_whole(
@@ -191,9 +192,34 @@ def test_the_table_of_the_model(model: quality.QualityModel) -> None:
         schemas.conform("quality_model", rows.with_columns(run_id=pl.lit("0" * 32))).height
         == rows["record_id"].n_unique()
     )
-    assert set(rows["model"]) == {"quality", "mismatch", "truncation"}
+    assert set(rows["model"]) == {"quality", "mismatch", "truncation", "combination"}
     assert rows.filter(pl.col("model") == "quality")["feature"].to_list() == list(quality.FEATURES)
     assert model.auc > 0.8
+
+
+def test_a_reward_has_its_share_in_the_quality(
+    pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame
+) -> None:
+    assert scores["reward"].null_count() == scores.height
+    liked = measured(pool).with_columns(
+        reward=pl.col("record_id").str.head(4).str.to_integer(base=16).cast(pl.Float64)
+    )
+    with_reward = quality.train_quality(liked, NOBODY, SETTINGS, 1, predict)
+    found = quality.score_samples(with_reward, liked)
+    assert found["soundness"].to_list() == scores["soundness"].to_list()
+    for frame, low, high in ((scores, -1.0, 0.5), (found, 0.5, 1.0)):
+        joined = frame.select("quality").with_columns(liked["reward"])
+        assert low < joined.select(pl.corr("quality", "reward", method="spearman")).item() < high
+    assert with_reward.combination.importance[2] == pytest.approx(SETTINGS.reward_weight)
+
+
+def test_answers_of_other_prompts_are_doubted(
+    pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame
+) -> None:
+    swapped = spoilt(pool, pl.col("answer").reverse())
+    doubted = quality.score_samples(model, measured(swapped))["doubted"]
+    assert doubted.mean() > scores["doubted"].mean() + 0.2  # type: ignore[operator]
+    assert model.confident.rate < 0.2
 
 
 def test_every_defect_shows_in_one_score() -> None:
