@@ -546,7 +546,18 @@ def evaluate(
         int | None, typer.Option(min=1, help="Reviews that a simulated person gives, in all.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds that these reviews are given in.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="SVG file for what the reviews do.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Folds of the proof, each with its own seed.")
+    ] = None,
+    whole: Annotated[
+        int | None, typer.Option(min=0, help="Folds of the proof that read the whole pool too.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="File of the trainings that are done; the proof goes on from it.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="SVG file for the curve of reviews, or the losses.")
+    ] = None,
     train: Annotated[
         Path | None, typer.Option(help="Folder with the labelled data to train on before.")
     ] = None,
@@ -556,7 +567,10 @@ def evaluate(
     from curation.evaluation import evaluate as measure
 
     world = _World(profile, set_)
-    given = {"baselines": baselines, "reviews": reviews, "rounds": rounds, "plot": plot, "train": train}
+    given = {
+        "baselines": baselines, "reviews": reviews, "rounds": rounds, "seeds": seeds, "whole": whole,
+        "journal": journal, "plot": plot, "train": train,
+    }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None}
     with _progress(as_json):
         result = measure(task, data, world.profile, **options)

@@ -1,14 +1,18 @@
 """The proof of a selection: what each strategy does to a model trained on its choice.
 
-Belongs here: the paired comparison of strategies over seeds, its chart, and the sentence that says no
-more than the intervals allow. Does not belong here: training (`curation.scores.language_model`) and
-choosing (`curation.selection.strategies`).
+Belongs here: the paired comparison of strategies over folds, its journal, its chart, and the sentence
+that says no more than the intervals allow. Does not belong here: training
+(`curation.scores.language_model`) and choosing (`curation.selection.strategies`).
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -17,81 +21,208 @@ from curation import progress, verdicts
 from curation.audit import plots
 from curation.records import digest
 from curation.selection import strategies
+from curation.selection.weights import with_weights
 from curation.settings import AuditSettings, SelectionSettings
 
-#: `train(prompts, answers, heldout_prompts, heldout_answers, seed)` trains a fresh model and gives its
-#: loss on the held-out answers (nats a token) and the number of tokens that it was trained on.
-Train = Callable[[Sequence[str], Sequence[str], Sequence[str], Sequence[str], int], tuple[float, int]]
 _CONFIDENCE = 0.95
+_BLOCK = 8_192
+_ROW = {
+    "record_id": pl.String, "strategy": pl.String, "seed": pl.UInt32, "samples": pl.UInt32, "tokens": pl.UInt64,
+    "heldout_loss": pl.Float64, "group_loss": pl.Float64, "groups": pl.UInt32, "heldout": pl.UInt32,
+    "budget_tokens": pl.UInt64, "left_out_near_heldout": pl.UInt32,
+}  # fmt: skip
+_Told = tuple[float, float, int]
+
+
+class Trainer(Protocol):
+    """What trains fresh models, such as `curation.scores.trials.Trials`."""
+
+    def tokens(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        """Tokens that are learned of each sample, int64 [n], at least 1."""
+
+    def losses(
+        self,
+        chosen: tuple[list[str], list[str]],
+        heldout: tuple[list[str], list[str]],
+        tokens: int,
+        seed: int,
+    ) -> np.ndarray:
+        """Mean loss on the answer of each held-out sample after training on the chosen ones, nats a token."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of the comparison: a strategy, and the rows that it chooses from.
+
+    Attributes
+    ----------
+    strategy
+        Its name; None: nothing is chosen, all rows are read.
+    rows
+        bool [n] over the pool.
+    apart
+        Whether near duplicates are refused, as in the selection.
+    folds
+        Folds that it takes part in, at most.
+    """
+
+    strategy: str | None
+    rows: np.ndarray
+    apart: bool = True
+    folds: int = 1_000
+
+
+def arms_of(pool: pl.DataFrame, settings: AuditSettings) -> dict[str, Arm]:
+    """The arms that the settings ask for, by name.
+
+    The strategies of `settings.strategies`, and `random`, choose from the rows that were kept. If there
+    are others, `uncurated` draws from all rows at random. `whole_pool` reads every kept row once, in the
+    first `comparison_whole` folds.
+    """
+    kept = pool["kept"].to_numpy()
+    arms: dict[str, Arm] = {name: Arm(name, kept) for name in dict.fromkeys((*settings.strategies, "random"))}
+    if not kept.all():
+        arms["uncurated"] = Arm("random", np.ones(len(kept), dtype=bool), apart=False)
+    if settings.comparison_whole:
+        arms["whole_pool"] = Arm(None, kept, folds=settings.comparison_whole)
+    return arms
 
 
 def compare_strategies(
     pool: pl.DataFrame,
     vectors: np.ndarray,
-    train: Train,
+    trainer: Trainer,
+    arms: Mapping[str, Arm],
     settings: AuditSettings,
     selection: SelectionSettings,
     seed: int,
+    journal: Path | None = None,
 ) -> pl.DataFrame:
     """Train on what each strategy chooses, and measure on samples that none of them could choose.
 
-    For every seed some samples are held out, at random and the same for all strategies; samples nearly
-    equal to a held-out one (cosine above `selection.max_similarity`) leave the pool with them. Each
-    strategy then chooses its budget from the rest, under the same refusal of near duplicates.
+    In each of `comparison_seeds` folds some samples are held out, the same for all; what is nearly equal
+    to one of them (cosine above `selection.max_similarity`, or a duplicate of it) leaves the pool with it. Each arm
+    then chooses `comparison_share` of the pool's tokens and a fresh model reads so many, `comparison_epochs` times.
 
     Parameters
     ----------
     pool
-        record_id, prompt, answer, quality, cluster, to_neighbours.
+        record_id, prompt, answer, kept; `heldout`: whether it may be held out; `group`, over which losses
+        are averaged as well; `duplicate_of`; and of what was kept all that the strategies need.
     vectors
         float32 [n, d], one a row of `pool`.
-    settings
-        Strategies (`random` is always added), number of seeds and of held-out samples.
+    arms
+        By name (see `arms_of`).
     selection
-        Budget, exponents and `max_similarity`.
+        Exponents and `max_similarity`. Its budget is not used.
+    journal
+        File in which each training is noted. What it holds already is not trained again.
 
     Returns
     -------
-    Rows of the table StrategyComparison (without `run_id`), one a strategy and seed. Empty where no
-    seeds are wanted or the pool is too small to hold samples out.
+    Rows of the table StrategyComparison (without `run_id`), one an arm and fold. Empty where no
+    folds are wanted or the pool is too small to hold samples out.
     """
-    names = list(dict.fromkeys((*settings.strategies, "random")))
-    ready, unit = strategies.prepare(pool, vectors, selection)
-    runs = [(number, name) for number in range(settings.comparison_seeds) for name in names]
-    if ready.height < 2 * settings.comparison_heldout:
-        runs = []
+    pool = pool.with_columns(answer_chars=pl.col("answer").str.len_chars().fill_null(0))
+    order = pool["record_id"].arg_sort()
+    pool, unit = pool[order], strategies.exact_unit(vectors)[order.to_numpy()]
+    arms = {name: replace(arm, rows=arm.rows[order.to_numpy()]) for name, arm in arms.items()}
+    weighed = with_weights(pool.filter("kept"), selection)  # as in the selection, by what was kept alone
+    pool = pl.concat([weighed, pool.filter(~pl.col("kept"))], how="diagonal").sort("record_id")
+    prompts, answers = (pool[name].fill_null("").to_list() for name in ("prompt", "answer"))
+    tokens = trainer.tokens(prompts, answers)
+    budget = max(1, round(settings.comparison_share * int(tokens.sum())))
+    within = selection.model_copy(update={"budget_tokens": budget, "quotas": {}, "floors": {}})
+    able = np.flatnonzero(pool["heldout"].to_numpy() & np.array([bool(answer.strip()) for answer in answers]))
+    folds = settings.comparison_seeds if len(able) >= 2 * settings.comparison_heldout else 0
+    runs = [(fold, name) for fold in range(folds) for name, arm in arms.items() if fold < arm.folds]
+    noted = _Journal(journal)
     rows = []
-    for number, name in progress.track(runs, "strategies"):
-        held, free = _split(unit, settings.comparison_heldout, selection.max_similarity, seed + number)
-        rest = ready.filter(pl.Series(free))
-        budget = strategies.budget_of(rest.height, selection)
-        _, walk = strategies.choose(rest, unit[free], budget, seed + number, selection, name)
-        chosen, heldout = rest.filter(pl.Series(walk.accepted)), ready.filter(pl.Series(held))
-        texts = [
-            frame[column].fill_null("").to_list()
-            for frame in (chosen, heldout)
-            for column in ("prompt", "answer")
-        ]
-        loss, tokens = train(*texts, seed + number)  # type: ignore[call-arg, arg-type]
-        rows.append((digest("strategy_comparison", name, str(seed + number)), name, seed + number, chosen.height, tokens, float(loss), heldout.height, budget, ready.height - rest.height - heldout.height))  # fmt: skip
-    columns = {"record_id": pl.String, "strategy": pl.String, "seed": pl.UInt32, "samples": pl.UInt32, "tokens": pl.UInt64, "heldout_loss": pl.Float64, "heldout": pl.UInt32, "budget": pl.UInt32, "too_near": pl.UInt32}  # fmt: skip
-    frame = pl.DataFrame(rows, schema=columns, orient="row")
-    noted = {
-        name: pl.col(name) for name in ("heldout_loss", "heldout", "budget", "samples", "tokens", "seed")
-    }
-    return verdicts.judge(frame, [], **noted, left_out_near_heldout=pl.col("too_near")).drop(
-        "heldout", "budget", "too_near"
-    )
+    for fold, name in progress.track(runs, "trainings"):
+        number = seed + fold
+        held, free = _split(pool, unit, able, settings.comparison_heldout, within.max_similarity, number)
+        chosen = _choice(pool, unit, arms[name], free, tokens, within, number)
+        once = budget if arms[name].strategy else int(tokens[chosen].sum())
+        reads = round(once * settings.comparison_epochs)
+        ids = (record for which in (chosen, held) for record in pool["record_id"][which])
+        known = digest(str(number), str(reads), *ids)
+        told = noted.get(known)
+        if told is None:
+            learned, asked = (
+                ([prompts[row] for row in which], [answers[row] for row in which]) for which in (chosen, held)
+            )
+            losses = trainer.losses(learned, asked, reads, number)
+            told = noted.put(known, _means(losses, pool["group"][held]))
+        key = digest("strategy_comparison", name, str(number))
+        left_out = pool.height - int(free.sum()) - len(held)
+        rows.append((key, name, number, len(chosen), reads, *told, len(held), budget, left_out))
+    frame = pl.DataFrame(rows, schema=_ROW, orient="row")
+    evidence = [name for name in _ROW if name not in ("record_id", "strategy")]
+    noted_only = ("groups", "heldout", "budget_tokens", "left_out_near_heldout")
+    return verdicts.judge(frame, [], **{name: pl.col(name) for name in evidence}).drop(noted_only)
 
 
-def _split(unit: np.ndarray, size: int, max_similarity: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows are held out, and which are free to choose; two bool [n]."""
-    held = np.zeros(len(unit), dtype=bool)
-    held[np.random.default_rng([seed, 11]).permutation(len(unit))[:size]] = True
+def _means(losses: np.ndarray, groups: pl.Series) -> tuple[float, float, int]:
+    """Mean over samples, mean over the means of groups, and the number of groups."""
+    frame = pl.DataFrame({"loss": losses, "group": groups}).filter(pl.col("loss").is_not_nan())
+    by_group = frame.group_by("group", maintain_order=True).agg(pl.col("loss").mean())["loss"]
+    return float(np.mean(frame["loss"].to_numpy())), float(np.mean(by_group.to_numpy())), len(by_group)
+
+
+def _choice(
+    pool: pl.DataFrame, unit: np.ndarray, arm: Arm, free: np.ndarray, tokens: np.ndarray,
+    selection: SelectionSettings, seed: int,
+) -> np.ndarray:  # fmt: skip
+    """Rows of the pool that an arm chooses among those that are free, int64 ascending."""
+    places = np.flatnonzero(arm.rows & free)
+    if arm.strategy is None:
+        return places
+    if not arm.apart:
+        selection = selection.model_copy(update={"max_similarity": math.inf})
+    cost = tokens[places]
+    rows = strategies.budget_of(len(places), selection, int(cost.sum()))
+    _, walk = strategies.choose(pool[places], unit[places], rows, seed, selection, arm.strategy, cost)
+    return places[walk.accepted]
+
+
+def _split(
+    pool: pl.DataFrame, unit: np.ndarray, able: np.ndarray, size: int, max_similarity: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are held out, int64 [size]; and which are free to choose, bool [n]."""
+    held = np.sort(np.random.default_rng([seed, 11]).permutation(able)[:size])
+    points = unit[held].T
     near = np.concatenate(
-        [(unit[start : start + 8_192] @ unit[held].T).max(axis=1) for start in range(0, len(unit), 8_192)]
+        [(unit[start : start + _BLOCK] @ points).max(axis=1) for start in range(0, len(unit), _BLOCK)]
     )
-    return held, ~held & (near <= max_similarity)
+    free = near <= max_similarity
+    free[held] = False
+    kin = pool.select(kin=pl.coalesce("duplicate_of", "record_id")).to_series()
+    free &= ~kin.is_in(kin[held].implode()).to_numpy()
+    return held, free
+
+
+class _Journal:
+    """The trainings that are done, a line each in a file, so that a comparison that was stopped goes on."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self._known: dict[str, _Told] = {}
+        for line in file.read_text("utf-8").splitlines() if file is not None and file.exists() else ():
+            try:
+                key, told = json.loads(line)
+            except ValueError:  # empty, or the line that it was stopped in
+                continue
+            self._known[key] = told
+
+    def get(self, key: str) -> _Told | None:
+        return self._known.get(key)
+
+    def put(self, key: str, told: _Told) -> _Told:
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as lines:
+                lines.write("\n" + json.dumps([key, told]))  # a new line even where the last was cut off
+        return told
 
 
 def interval(values: Sequence[float], confidence: float = _CONFIDENCE) -> tuple[float, float, float]:

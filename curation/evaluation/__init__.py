@@ -47,6 +47,7 @@ TASKS = {
     "recall": Task("recall:evaluate_recall", ("domain",)),
     "defects": Task("defects:evaluate_defects", ("pool", "scores")),
     "selection": Task("selection:evaluate_selection", ("pool", "scores", "sample_encoder", "selection")),
+    "proof": Task("proof:evaluate_proof", ("pool", "scores", "sample_encoder", "selection", "audit")),
     "html": Task("html:evaluate_html", ("corpus.clean",)),
     "neardup": Task("neardup:evaluate_neardup", ("pool.dedup", "sample_encoder")),
     "preference": Task("preference:evaluate_preference"),

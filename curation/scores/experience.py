@@ -19,8 +19,8 @@ import polars as pl
 
 from curation.progress import track
 from curation.scores.causal import LanguageModel, Queue, Rows, batches, hidden_states, predictions, turns
-from curation.scores.fitting import Training, fit
-from curation.scores.language_model import room, score_answers
+from curation.scores.fitting import fit
+from curation.scores.language_model import room, score_answers, training_of_answers
 from curation.settings import LanguageModelSettings
 
 
@@ -42,17 +42,7 @@ def experienced(
     samples = turns(model, contexts, [answers[row] for row in rows], room(model, settings))
     samples = [turn for turn in samples if len(turn.answer)]
     tokens = sum(len(turn.answer) for turn in samples)
-    training = Training(
-        tokens=max(1, tokens),
-        batch_tokens=settings.batch_tokens,
-        learning_rate=settings.experience_learning_rate,
-        max_tokens=0,  # no end is marked: the base model knows how texts end
-        threads=settings.threads,
-        seed=seed,
-        dropout=settings.dropout,
-        alone_share=0.0,
-        answers_only=True,
-    )
+    training = training_of_answers(settings, max(1, tokens), seed)
     curve = fit(model, samples, [], training, checkpoint)
     return LanguageModel(model.tokenizer, model.model, model.template, curve)
 

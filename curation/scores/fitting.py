@@ -56,7 +56,9 @@ class Training:
     """How to fit.
 
     `tokens` are to be predicted in all; `alone_share` of the samples are read without their context, so
-    that both layouts are known, and `answers_only` predicts nothing but the answer.
+    that both layouts are known, and `answers_only` predicts nothing but the answer. New token embeddings
+    want a peak rate of their own, `embedding_rate` (None: `learning_rate`): most tokens are rare, and a
+    rate that is right for the matrices hardly moves them from their random beginnings.
     """
 
     tokens: int
@@ -68,6 +70,7 @@ class Training:
     dropout: float = 0.0
     alone_share: float = 0.25
     answers_only: bool = False
+    embedding_rate: float | None = None
 
 
 @dataclass
@@ -111,7 +114,7 @@ def fit(
                 if number < at.done:
                     continue
                 for group in optimiser.param_groups:
-                    group["lr"] = training.learning_rate * _schedule(at.tokens / training.tokens)
+                    group["lr"] = group["peak"] * _schedule(at.tokens / training.tokens)
                 at.loss += _step(network, optimiser, queue, rows, pool, thin, (training.seed, at.step))
                 at.done, at.step = at.done + 1, at.step + 1
                 at.tokens += int(queue.scored[rows].sum())
@@ -134,13 +137,18 @@ def fit(
 def _optimiser(network: Any, training: Training) -> Any:
     import torch
 
-    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
+    embedding, rate = network.get_input_embeddings().weight, training.learning_rate
+    weights = [weight for weight in network.parameters() if weight is not embedding]
     groups = [
-        {"params": matrices, "weight_decay": _WEIGHT_DECAY},
-        {"params": vectors, "weight_decay": 0.0},
+        {
+            "params": [weight for weight in weights if weight.ndim > 1],
+            "weight_decay": _WEIGHT_DECAY,
+            "peak": rate,
+        },
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0, "peak": rate},
+        {"params": [embedding], "weight_decay": _WEIGHT_DECAY, "peak": training.embedding_rate or rate},
     ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.95), fused=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)
 
 
 def _layout(

@@ -227,7 +227,7 @@ def train_language_model(
     heldout = order[: min(settings.heldout_rows, len(order) // 10)]
     order = _enough(order[len(heldout) :], prompts, answers, settings)
     tokenizer = train_tokenizer(_some_text(order, prompts, answers), settings.vocabulary)
-    model = adopt(_new_model(tokenizer, settings, seed), tokenizer)
+    model = adopt(new_model(tokenizer, settings, seed), tokenizer)
 
     def samples(rows: Rows) -> list[Turn]:
         contexts = [[("user", prompts[row])] for row in rows]
@@ -239,53 +239,36 @@ def train_language_model(
         math.ceil(settings.max_epochs * sum(map(len, train))),
         math.ceil(settings.max_seconds * _OPERATIONS / _operations_per_token(model.model)),
     )
-    curve = fit(model, train, held, _training(settings, budget, seed), checkpoint)
+    curve = fit(model, train, held, training_from_scratch(settings, budget, seed), checkpoint)
     return LanguageModel(tokenizer, model.model, model.template, curve)
 
 
-def train_on(
-    tokenizer: Any,
-    prompts: Sequence[str],
-    answers: Sequence[str],
-    heldout_prompts: Sequence[str],
-    heldout_answers: Sequence[str],
-    settings: LanguageModelSettings,
-    steps: int,
-    seed: int,
-) -> float:
-    """Train a fresh model on chosen samples and return its loss on the answers of held-out ones.
-
-    The tokens read are `steps` full batches whatever the samples (they are repeated as often as
-    needed), so that choices of different samples can be compared.
-
-    Returns
-    -------
-    float
-        Mean over held-out samples of the mean NLL of the answer given the prompt, in nats a token;
-        NaN where no held-out answer has a token.
-    """
-    model = adopt(_new_model(tokenizer, settings, seed), tokenizer)
-
-    def samples(asked: Sequence[str], told: Sequence[str]) -> list[Turn]:
-        return turns(model, [[("user", prompt)] for prompt in asked], told, settings.max_tokens)
-
-    fit(model, samples(prompts, answers), [], _training(settings, steps * settings.batch_tokens, seed))
-    heldout = [turn for turn in samples(heldout_prompts, heldout_answers) if len(turn.answer)]
-    ids = [model.template.conditional(turn) for turn in heldout]
-    queue = Queue(ids, np.array([len(turn.answer) for turn in heldout], dtype=np.int64))
-    found = mean_statistics(model.model, queue, settings.scoring_tokens, settings.threads)
-    return float(found[:, 0].mean()) if len(found) else math.nan
-
-
-def _training(settings: LanguageModelSettings, tokens: int, seed: int) -> Training:
+def training_from_scratch(settings: LanguageModelSettings, tokens: int, seed: int) -> Training:
+    """How a new model is fitted."""
     return Training(
         tokens=tokens,
         batch_tokens=settings.batch_tokens,
         learning_rate=settings.learning_rate,
+        embedding_rate=settings.embedding_learning_rate,
         max_tokens=settings.max_tokens,
         threads=settings.threads,
         seed=seed,
         dropout=settings.dropout,
+    )
+
+
+def training_of_answers(settings: LanguageModelSettings, tokens: int, seed: int) -> Training:
+    """How a loaded model is fitted: it learns nothing but the tokens of answers."""
+    return Training(
+        tokens=tokens,
+        batch_tokens=settings.batch_tokens,
+        learning_rate=settings.experience_learning_rate,
+        max_tokens=0,  # no end is marked: the base model knows how texts end
+        threads=settings.threads,
+        seed=seed,
+        dropout=settings.dropout,
+        alone_share=0.0,
+        answers_only=True,
     )
 
 
@@ -315,7 +298,8 @@ def _some_text(order: Rows, prompts: Sequence[str], answers: Sequence[str]) -> l
     return texts
 
 
-def _new_model(tokenizer: Any, settings: LanguageModelSettings, seed: int) -> Any:
+def new_model(tokenizer: Any, settings: LanguageModelSettings, seed: int) -> Any:
+    """A Llama-shaped model with its first weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

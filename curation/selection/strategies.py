@@ -39,6 +39,8 @@ _GOOD_ENOUGH, _TARGET_SHARE = 0.5, 0.1
 _GRAPH_NEIGHBOURS = 32
 #: Halvings in the search for the radius of a single pass.
 _HALVINGS = 7
+#: Times that the number of rows of a draw is corrected to fill a budget of tokens, and how well.
+_ADJUSTMENTS, _CLOSE_ENOUGH = 4, 0.005
 
 
 @dataclass(frozen=True)
@@ -478,9 +480,13 @@ def _answer_chars(pool: pl.DataFrame) -> pl.Expr:
 
 
 def choose(
-    pool: pl.DataFrame, unit: np.ndarray, budget: int, seed: int, settings: SelectionSettings, name: str
-) -> tuple[Choice, limits.Walk]:
+    pool: pl.DataFrame, unit: np.ndarray, budget: int, seed: int, settings: SelectionSettings, name: str,
+    tokens: np.ndarray | None = None,
+) -> tuple[Choice, limits.Walk]:  # fmt: skip
     """What the strategy of that name says of a prepared pool, and the walk down its ranking.
+
+    Where the budget is in tokens (`tokens` int64 [n], by default as `budget.tokens_of` counts them) a
+    draw is made of so many rows that they have `budget_tokens` on average: what weighs more may be longer.
 
     Raises
     ------
@@ -491,14 +497,22 @@ def choose(
         if one in NEEDS and (NEEDS[one] not in pool.columns or (pool.height and pool[NEEDS[one]].is_null().all())):  # fmt: skip
             raise UserError(f"strategy {one} needs the score {NEEDS[one]}", where="selection.strategy")
     choice = STRATEGIES[name](pool, unit, budget, seed, settings)
-    tokens = limits.tokens_of(pool).to_numpy() if settings.budget_tokens is not None else None
+    if settings.budget_tokens is not None:
+        tokens = limits.tokens_of(pool).to_numpy() if tokens is None else tokens
+        for _ in range(_ADJUSTMENTS if choice.probability is not None else 0):
+            assert choice.probability is not None
+            expected = float(choice.probability @ tokens)
+            if abs(expected / settings.budget_tokens - 1) < _CLOSE_ENOUGH:
+                break
+            budget = int(np.clip(round(budget * settings.budget_tokens / max(expected, 1.0)), 1, pool.height))
+            choice = STRATEGIES[name](pool, unit, budget, seed, settings)
     walk = limits.walk(
         choice.order,
         unit,
         budget,
         min(settings.max_similarity, choice.limit),
         limits.limits_of(pool, settings, budget),
-        tokens,
+        tokens if settings.budget_tokens is not None else None,
         settings.budget_tokens,
     )
     return choice, walk
@@ -549,6 +563,7 @@ def select_samples(
         weight=pl.Series(limits.rake(rest["weight"].to_numpy(), groups, budget), dtype=pl.Float64)
     )
     choice, walk = choose(rest, points, budget, seed, settings, settings.strategy)
+    size = budget if choice.probability is None else round(float(choice.probability.sum()))
     place = np.empty(rest.height, dtype=np.int64)
     place[choice.order] = np.arange(1, rest.height + 1)
     chance = walk.accepted.astype(np.float64) if choice.probability is None else choice.probability
@@ -603,7 +618,7 @@ def select_samples(
         quality_weight=pl.col("quality_weight").round(9),
         diversity_weight=pl.col("diversity_weight").round(9),
         review_factor=pl.col("review_factor").round(9),
-        took_a_refused_place=pl.col("_accepted") & (pl.col("_place") > budget),
+        took_a_refused_place=pl.col("_accepted") & (pl.col("_place") > size),
         **choice.notes,
         **{name: pl.col(f"_note_{name}") for name in choice.row_notes},
     ).drop(pl.selectors.starts_with("_"), "rejected", "accepted", "review_factor")

@@ -1,9 +1,9 @@
-"""The comparison: paired over seeds, nothing held out is trained on, and no claim beyond the intervals."""
+"""The comparison: paired over folds, nothing held out is trained on, and no claim beyond the intervals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,11 +13,30 @@ from curation import schemas
 from curation.audit import comparison
 from curation.settings import AuditSettings, SelectionSettings
 
-SETTINGS = AuditSettings(strategies=("default", "longest"), comparison_seeds=3, comparison_heldout=10)
+SETTINGS = AuditSettings(
+    strategies=("default", "longest"), comparison_seeds=3, comparison_heldout=10, comparison_share=0.2
+)
+Texts = tuple[list[str], list[str]]
 
 
-def _pool(n: int = 60) -> tuple[pl.DataFrame, np.ndarray]:
+class Fake:
+    """Trains nothing: the loss falls with the length of the answers, and is higher for every second sample."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Texts, Texts, int, int]] = []
+
+    def tokens(self, prompts: list[str], answers: list[str]) -> np.ndarray:
+        return np.array([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
+
+    def losses(self, chosen: Texts, heldout: Texts, tokens: int, seed: int) -> np.ndarray:
+        self.seen.append((chosen, heldout, tokens, seed))
+        level = 4 - np.mean([len(answer) for answer in chosen[1]]) / 100
+        return np.array([level + int(prompt[1:]) % 2 for prompt in heldout[0]])
+
+
+def _pool(n: int = 60, dropped: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
     random = np.random.default_rng(0)
+    kept = np.arange(n) >= dropped
     frame = pl.DataFrame(
         {
             "record_id": [f"{i:032x}" for i in range(n)],
@@ -27,60 +46,123 @@ def _pool(n: int = 60) -> tuple[pl.DataFrame, np.ndarray]:
             "cluster": pl.Series(random.integers(0, 4, n), dtype=pl.Int32),
             "to_neighbours": random.random(n),
             "covers": random.integers(0, 9, n),
+            "kept": kept,
+            "heldout": kept,
+            "group": [f"{i % 2}" for i in range(n)],
+            "duplicate_of": pl.Series([None] * n, dtype=pl.String),
         }
     )
     return frame, random.normal(size=(n, 8)).astype(np.float32)
 
 
-def test_strategies_are_trained_on_what_is_not_held_out() -> None:
-    frame, vectors = _pool()
-    seen: list[tuple[frozenset[str], frozenset[str], int]] = []
-
-    def train(prompts: Sequence[str], answers: Sequence[str], heldout_prompts: Sequence[str], heldout_answers: Sequence[str], seed: int) -> tuple[float, int]:  # fmt: skip
-        assert len(prompts) == len(answers) == 12
-        assert len(heldout_prompts) == len(heldout_answers) == 10
-        assert not set(prompts) & set(heldout_prompts)
-        seen.append((frozenset(prompts), frozenset(heldout_prompts), seed))
-        return 4 - np.mean([len(answer) for answer in answers]) / 100, 500
-
+def _compare(
+    frame: pl.DataFrame, vectors: np.ndarray, trainer: Fake, settings: AuditSettings = SETTINGS, journal: Path | None = None
+) -> pl.DataFrame:  # fmt: skip
+    arms = comparison.arms_of(frame, settings)
     rows = comparison.compare_strategies(
-        frame, vectors, train, SETTINGS, SelectionSettings(budget=12), seed=7
+        frame, vectors, trainer, arms, settings, SelectionSettings(), 7, journal
     )
     schemas.conform("strategy_comparison", rows.with_columns(run_id=pl.lit("0" * 32)))
+    return rows
+
+
+def test_strategies_are_trained_on_what_is_not_held_out() -> None:
+    frame, vectors = _pool()
+    trainer = Fake()
+    rows = _compare(frame, vectors, trainer)
     assert rows.select("strategy", "seed").rows() == [
         (s, 7 + n) for n in range(3) for s in ("default", "longest", "random")
     ]
+    budget = round(0.2 * int(trainer.tokens(frame["prompt"].to_list(), frame["answer"].to_list()).sum()))
     for number in range(3):
-        of_seed = seen[3 * number : 3 * number + 3]
-        assert len({held for _, held, _ in of_seed}) == 1
-        assert {seed for _, _, seed in of_seed} == {7 + number}
-        assert len({chosen for chosen, _, _ in of_seed}) == 3
+        of_fold = trainer.seen[3 * number : 3 * number + 3]
+        assert len({tuple(heldout[0]) for _, heldout, _, _ in of_fold}) == 1
+        assert {seed for *_, seed in of_fold} == {7 + number}
+        assert len({frozenset(chosen[0]) for chosen, *_ in of_fold}) == 3
+        for chosen, heldout, tokens, _ in of_fold:
+            assert len(heldout[0]) == 10
+            assert not set(chosen[0]) & set(heldout[0])
+            assert tokens == budget
+            assert 0.7 * budget <= trainer.tokens(*chosen).sum() <= budget
     means = dict(rows.group_by("strategy").agg(pl.col("heldout_loss").mean()).iter_rows())
     assert min(means, key=lambda name: means[name]) == "longest"
+
+
+def test_losses_are_averaged_over_samples_and_over_groups() -> None:
+    frame, vectors = _pool()
+    trainer = Fake()
+    row = _compare(frame, vectors, trainer).row(0, named=True)
+    chosen, heldout, *_ = trainer.seen[0]
+    losses = trainer.losses(chosen, heldout, 0, 0)
+    odd = np.array([int(prompt[1:]) % 2 == 1 for prompt in heldout[0]])
+    assert odd.any() and not odd.all() and odd.sum() != 5  # else the two means are one
+    assert row["heldout_loss"] == pytest.approx(losses.mean())
+    assert row["group_loss"] == pytest.approx((losses[odd].mean() + losses[~odd].mean()) / 2)
+
+
+def test_what_was_dropped_is_drawn_by_nobody_but_the_uncurated_arm() -> None:
+    frame, vectors = _pool(dropped=25)
+    settings = SETTINGS.model_copy(update={"comparison_whole": 1})
+    trainer = Fake()
+    rows = _compare(frame, vectors, trainer, settings)
+    dropped = {f"问{i}" for i in range(25)}
+    names = rows["strategy"].to_list()
+    assert names.count("whole_pool") == 1
+    for name, (chosen, heldout, tokens, _) in zip(names, trainer.seen, strict=True):
+        assert bool(dropped & set(chosen[0])) == (name == "uncurated")
+        assert not dropped & set(heldout[0])
+        if name == "whole_pool":
+            assert len(chosen[0]) == 60 - 25 - 10
+            assert tokens == trainer.tokens(*chosen).sum()
+
+
+def test_a_comparison_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    frame, vectors = _pool()
+    journal = tmp_path / "trainings.jsonl"
+
+    class Stopped(Fake):
+        def losses(self, *given: object) -> np.ndarray:  # type: ignore[override]
+            if len(self.seen) == 4:
+                raise KeyboardInterrupt
+            return super().losses(*given)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt):
+        _compare(frame, vectors, Stopped(), journal=journal)
+    journal.write_bytes(journal.read_bytes()[:-9])  # the last line is cut off
+    rest = Fake()
+    rows = _compare(frame, vectors, rest, journal=journal)
+    assert len(rest.seen) == 9 - 3
+    assert rows.equals(_compare(frame, vectors, Fake()))
+    assert rows.equals(_compare(frame, vectors, done := Fake(), journal=journal))
+    assert not done.seen
 
 
 def test_near_copies_of_held_out_samples_leave_the_pool() -> None:
     unit = comparison.strategies.exact_unit(
         np.repeat(np.random.default_rng(0).normal(size=(20, 6)), 2, axis=0)
     )
-    held, free = comparison._split(unit, 8, 0.95, seed=0)
+    pool = pl.DataFrame(
+        {"record_id": [str(i) for i in range(40)], "duplicate_of": pl.Series([None] * 40, dtype=pl.String)}
+    )
+    held, free = comparison._split(pool, unit, np.arange(40), 8, 0.95, seed=0)
     twin = np.arange(40) ^ 1
-    assert held.sum() == 8
+    assert len(held) == 8
     assert not free[held].any()
     assert not free[twin[held]].any()
+    copy = int(np.flatnonzero(free)[0])
+    linked = pool.with_columns(
+        duplicate_of=pl.when(pl.col("record_id") == str(copy)).then(pl.lit(str(held[0])))
+    )
+    assert not comparison._split(linked, unit, np.arange(40), 8, 0.95, seed=0)[1][copy]
 
 
 def test_nothing_is_compared_where_nothing_is_wanted_or_possible() -> None:
     frame, vectors = _pool()
-
-    def train(*_: object) -> tuple[float, int]:
-        raise AssertionError("must not train")
-
-    none = SETTINGS.model_copy(update={"comparison_seeds": 0})
-    assert comparison.compare_strategies(frame, vectors, train, none, SelectionSettings(), 0).height == 0
-    small = comparison.compare_strategies(frame[:15], vectors[:15], train, SETTINGS, SelectionSettings(), 0)
-    schemas.conform("strategy_comparison", small.with_columns(run_id=pl.lit("0" * 32)))
+    trainer = Fake()
+    assert _compare(frame, vectors, trainer, SETTINGS.model_copy(update={"comparison_seeds": 0})).height == 0
+    small = _compare(frame[:15], vectors[:15], trainer)
     assert small.height == 0
+    assert not trainer.seen
     assert "Nothing was compared" in comparison.verdict_sentence(small)
 
 

@@ -187,16 +187,6 @@ def test_no_sample_is_read_more_often_than_allowed() -> None:
     assert 0.7 * read < model.curve["tokens"][-1] < read + 2 * 256
 
 
-def test_samples_of_the_same_kind_train_a_better_model_than_others(model: causal.LanguageModel) -> None:
-    held = PROMPTS[::7], ANSWERS[::7]
-    same = lm.train_on(model.tokenizer, PROMPTS, ANSWERS, *held, TINY, 24, seed=3)
-    noise = ["".join(reversed(text)) for text in PROMPTS], ["".join(reversed(text)) for text in ANSWERS]
-    other = lm.train_on(model.tokenizer, *noise, *held, TINY, 24, seed=3)
-    assert same < other
-    assert same == lm.train_on(model.tokenizer, PROMPTS, ANSWERS, *held, TINY, 24, seed=3)
-    assert math.isnan(lm.train_on(model.tokenizer, PROMPTS, ANSWERS, [], [], TINY, 1, seed=3))
-
-
 def test_progress_is_told() -> None:
     heard = []
     with progress.listen(lambda what, done, total: heard.append((what, done, total))):
