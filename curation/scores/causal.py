@@ -38,7 +38,7 @@ Rows = npt.NDArray[np.int64]
 CURVE = {"step": pl.UInt32, "loss": pl.Float64, "heldout_loss": pl.Float64, "tokens": pl.UInt64}
 _ENDLESS = 1 << 30
 #: Logits that are computed at once, few enough to stay in the processor's cache; and positions, at least.
-_LOGITS, _MIN_POSITIONS = 1_500_000, 64
+_LOGITS, _MIN_POSITIONS, _MIN_TOKENS = 1_500_000, 64, 2048
 
 
 @dataclass(frozen=True)
@@ -303,8 +303,18 @@ def hidden_states(model: Any, matrix: torch.Tensor, predicts: torch.Tensor) -> t
 
 def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Logits of hidden states, scaled and capped where the model's config says so, in 32 bits."""
-    config = model.config.get_text_config()
     logits = model.get_output_embeddings()(hidden).float()
+    return _scaled(model, logits)
+
+
+def _is_scaled(model: Any) -> bool:
+    config = model.config.get_text_config()
+    names = ("logit_scale", "logits_scaling", "final_logit_softcapping")
+    return any(getattr(config, name, None) for name in names)
+
+
+def _scaled(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    config = model.config.get_text_config()
     if scale := getattr(config, "logit_scale", None):
         logits = logits * scale
     if divisor := getattr(config, "logits_scaling", None):
@@ -312,6 +322,34 @@ def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     if cap := getattr(config, "final_logit_softcapping", None):
         logits = cap * (logits / cap).tanh()
     return logits
+
+
+def blocks_of(model: Any, hidden: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The same logits of some tokens at a time, (tokens, positions), in the model's precision if unscaled."""
+    import torch
+
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear:
+        yield logits_of(model, hidden).t()
+        return
+    size = max(_MIN_TOKENS, _LOGITS // max(1, len(hidden)))
+    room = hidden.new_empty(size * len(hidden))
+    for start in range(0, head.out_features, size):
+        weight = head.weight[start : start + size]
+        logits = room[: len(weight) * len(hidden)].view(len(weight), -1)
+        torch.mm(weight, hidden.t(), out=logits)
+        if head.bias is not None:
+            logits += head.bias[start : start + size, None]
+        yield _scaled(model, logits.float()) if _is_scaled(model) else logits
+
+
+def plain_head(model: Any) -> torch.Tensor | None:
+    """The weight (tokens, width) whose product with hidden states is the logits, if they are nothing else."""
+    import torch
+
+    head = model.get_output_embeddings()
+    plain = type(head) is torch.nn.Linear and head.bias is None and not _is_scaled(model)
+    return head.weight if plain else None
 
 
 def parts(model: Any, positions: int) -> Iterator[slice]:

@@ -27,15 +27,21 @@ from curation.scores.causal import (
     Queue,
     Rows,
     batches,
+    blocks_of,
     hidden_states,
     logits_of,
     parts,
+    plain_head,
     predictions,
 )
+from curation.scores.decoder import states_of
 from curation.torch_runtime import torch_threads
 
 if TYPE_CHECKING:
     import torch
+
+#: Numbers of hidden states that are multiplied with the head at once: they stay in the processor's cache.
+_HIDDEN = 131_072
 
 #: What is measured of a sequence: means over its scored tokens.
 STATISTICS = ("loss", "entropy", "least_confidence", "margin")
@@ -54,12 +60,18 @@ def mean_statistics(model: Any, queue: Queue, tokens: int, threads: int) -> Floa
         Batches under way at once, on a CPU.
     """
 
+    states = states_of(model)
+
     def measure(rows: Rows) -> Floats:
         import torch
 
         with torch.inference_mode():
-            matrix, predicts, targets = predictions(queue, rows, model.device)
-            return _token_statistics(model, hidden_states(model, matrix, predicts), targets)
+            if states is None:
+                matrix, predicts, targets = predictions(queue, rows, model.device)
+                return _token_statistics(model, hidden_states(model, matrix, predicts), targets)
+            ids, scored = [queue.ids[row] for row in rows], queue.scored[rows]
+            told = np.concatenate([row[len(row) - some :] for row, some in zip(ids, scored, strict=True)])
+            return _token_statistics(model, states(ids, scored), torch.from_numpy(told.astype(np.int64)))
 
     return _means(model, queue, tokens, threads, measure, len(STATISTICS), "sequences scored")
 
@@ -138,17 +150,41 @@ def _distinct(queue: Queue) -> tuple[Rows, Rows]:
 
 def _token_statistics(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> Floats:
     """`STATISTICS` at each position, float64 [positions, 4]."""
-    compute = _by_kernel if hidden.device.type == "cpu" else _by_torch
+    if hidden.device.type == "cpu":
+        return _by_kernel(model, hidden, targets)
     return np.concatenate(
-        [compute(logits_of(model, hidden[part]), targets[part]) for part in parts(model, len(targets))]
+        [_by_torch(logits_of(model, hidden[part]), targets[part]) for part in parts(model, len(targets))]
     )
 
 
-def _by_kernel(logits: torch.Tensor, targets: torch.Tensor) -> Floats:
-    from curation.scores.logit_kernels import token_statistics
+def _by_kernel(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> Floats:
+    import torch
+
+    from curation.scores.logit_kernels import (
+        gather,
+        gather_products,
+        start_gathering,
+        token_statistics,
+    )
+    from curation.scores.tiles import LANES
 
     found = np.empty((len(targets), len(STATISTICS)))
-    token_statistics(logits.contiguous().numpy(), targets.numpy(), found)
+    weight = plain_head(model)
+    if weight is not None and weight.dtype == torch.float32:
+        strip = max(LANES, _HIDDEN // weight.shape[1] // LANES * LANES)
+        for start in range(0, len(targets), strip):
+            part = slice(start, start + strip)
+            filled = torch.nn.functional.pad(hidden[part].t(), (0, -len(hidden[part]) % LANES)).contiguous()
+            state = start_gathering(len(targets[part]))
+            gather_products(weight.detach().numpy(), filled.numpy(), targets[part].numpy(), state)
+            token_statistics(state, found[part])
+    else:
+        start, state = 0, start_gathering(len(targets))
+        for logits in blocks_of(model, hidden):
+            bits = logits.view(torch.uint16) if logits.dtype == torch.bfloat16 else logits.float()
+            gather(bits.contiguous().numpy(), start, targets.numpy(), state)
+            start += len(logits)
+        token_statistics(state, found)
     return found
 
 
