@@ -16,6 +16,7 @@ from curation.scores import classifier, conflicts, judge, quality, reward
 from curation.scores import language_model as lm
 from curation.scores.causal import LanguageModel
 from curation.scores.experience import experienced
+from curation.scores.verb_objects import verb_objects
 from curation.settings import JudgeSettings, LanguageModelSettings, ScoreSettings
 from curation.synthesis.costs import Account, Cap
 from resources import language_model as models
@@ -89,8 +90,8 @@ def quality_model(
         noise_by_score={name: one.share for name, one in model.indicators.items()},
         doubted_share_by_confident_learning=model.confident.rate,
         contradicted_samples=contradicted.height,
-        weights_of_quality=dict(zip(quality.PARTS, model.importance.tolist(), strict=True)),
-        weights_fitted_to_reviews=model.fitted,
+        weights_of_quality=dict(zip(quality.PARTS, model.combination.importance.tolist(), strict=True)),
+        weights_fitted_to_reviews=model.combination.fitted,
     )
     return model.rows(run.place, linear)
 
@@ -124,7 +125,7 @@ def scores(
     )
     model = quality.QualityModel.load(learned)
     judged = quality.judge_scores(quality.score_samples(model, known), model, settings)
-    return judged.hstack(measured.select(lm.UNCERTAINTY))
+    return judged.hstack([*measured.select(lm.UNCERTAINTY), verb_objects(samples["prompt"])])
 
 
 @stage(
