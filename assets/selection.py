@@ -46,18 +46,26 @@ def embeddings(
 
 @stage(
     "selection",
-    lineage.judge("embeddings"),
+    lineage.judge("scores"),
     settings="selection",
     fields=["cluster_method", "clusters", "neighbours", "exact_neighbours"],
-    version=2,
+    version=3,
     kinds=["numba", "polars"],
 )
 def clusters(
-    embeddings: pl.LazyFrame, sft_pool: pl.LazyFrame, settings: SelectionSettings, run: Run
+    scores: pl.LazyFrame,
+    embeddings: pl.LazyFrame,
+    sft_pool: pl.LazyFrame,
+    settings: SelectionSettings,
+    run: Run,
 ) -> pl.DataFrame:
-    """The cluster of every sample, the terms that name it, and how dense it is around the sample."""
+    """The cluster of every sample that the scores kept, its terms, and how dense it is around the sample.
+
+    What the scores drop has no part in the clusters: noise would form some of its own, and shift others.
+    """
     samples = (
-        embeddings.select("record_id", "vector")
+        scores.select("record_id")
+        .join(embeddings.select("record_id", "vector"), on="record_id")
         .join(sft_pool.select("record_id", text_of()), on="record_id")
         .collect()
     )

@@ -352,6 +352,9 @@ class Scores(Judged):
         "loss of the answer beyond the entropy that the model expects, nats per token; shrunk for short answers",
         nullable=True,
     )
+    verb_object: pl.String = _column(
+        "what the prompt asks for, a verb and its object (Chinese only)", nullable=True
+    )
     noise: pl.Float64 = _column(
         "estimated probability that the sample has the defect which its clearest score speaks of", ge=0, le=1
     )
@@ -396,7 +399,8 @@ class SftSet(Judged):
 class SftFiles(Judged):
     """Samples written to the SFT files."""
 
-    line: pl.UInt32 = _column("0-based line in each of the files", nullable=True)
+    line: pl.UInt32 = _column("0-based line in each of the files, the first where there are more", nullable=True)
+    times: pl.UInt32 = _column("lines that it has in each of the files: more or less than 1 by resampling")
 
 
 class RmFiles(Judged):

@@ -650,6 +650,21 @@ class SelectionSettings(Section):
         return self
 
 
+class Resampling(Section):
+    """A distribution that the SFT files shall have."""
+
+    by: Literal["language", "task", "source", "cluster"] = Field(description="what the samples are grouped by")
+    shares: dict[str, Share] = Field(
+        description="share of each value; the values that are not named share what is left as they do in the choice"
+    )
+
+    @model_validator(mode="after")
+    def _sum_is_a_share(self) -> Resampling:
+        if not 0 < sum(self.shares.values()) <= 1 + 1e-9:
+            raise ValueError("shares must add up to more than 0 and at most 1")
+        return self
+
+
 class ExportSettings(Section):
     """Files for training."""
 
@@ -664,6 +679,24 @@ class ExportSettings(Section):
         True, description="pair a selected answer with one made worse (cut off, or taken from a near prompt)"
     )
     name: str = Field("sft", pattern=r"^[A-Za-z0-9_-]+$", description="stem of the file names")
+    resample: Resampling | None = Field(
+        None,
+        description="repeat samples, and leave others out, until the SFT files have this distribution; off by default",
+    )
+
+
+class Scene(Section):
+    """A subject or use that the choice should cover."""
+
+    terms: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, description="a sample belongs to the scene if its prompt holds one of these"
+    )
+    target: float | None = Field(
+        None,
+        gt=0,
+        description="samples wanted: a count (1 or more) or a share of the choice (below 1); by default an even share",
+    )
+    weight: float = Field(1.0, ge=0, description="how much the scene counts in the coverage")
 
 
 class AuditSettings(Section):
@@ -687,10 +720,20 @@ class AuditSettings(Section):
         description="folds in which the whole pool is read too, which takes as long as 1 / comparison_share others",
     )
     comparison_heldout: int = Field(100, ge=10, description="samples held out in each fold")
+    scenes: Literal["clusters", "verbs"] | dict[str, Scene] = Field(
+        "clusters",
+        description="taxonomy whose coverage is measured: clusters, the commonest verbs with their objects, or scenes by name",
+    )
     queue: int = Field(50, ge=0, description="records to ask a person about, of each kind")
     host_share: Share = Field(
         0.1, description="share of a host's pages that is recalled, from which its others are proposed"
     )
+
+    @model_validator(mode="after")
+    def _some_scene_counts(self) -> AuditSettings:
+        if not isinstance(self.scenes, str) and not sum(scene.weight for scene in self.scenes.values()) > 0:
+            raise ValueError("scenes: at least one scene needs a weight above 0")
+        return self
 
 
 class CorpusProfile(Section):

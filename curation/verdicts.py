@@ -90,6 +90,7 @@ REASONS: dict[str, Reason] = {
         Reason("over_budget", "dropped", "sound, but others were chosen within the budget"),
         Reason("over_quota", "dropped", "sound, but its language, task, source or cluster had its share of the budget"),
         Reason("too_similar", "dropped", "too close to a sample that was chosen before it"),
+        Reason("over_represented", "dropped", "left out of the SFT files by resampling: its group has more than the wanted share"),
         Reason("no_pair", "dropped", "no better or worse answer to compare with"),
         Reason("in_sft_set", "dropped", "the sample, or one with the same prompt, is in the SFT set already"),
         Reason("no_prompt", "dropped", "not usable as a prompt on its own"),

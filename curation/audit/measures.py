@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from curation import progress, verdicts
+from curation.audit.scenes import Scenes, Taxonomy, scenes_of
 from curation.records import digest
 from curation.selection import kmeans
 from curation.selection.geometry import exact_unit, has_direction
@@ -342,6 +343,8 @@ class Words:
 
 # -- side by side -------------------------------------------------------------------------------
 
+#: Measures of this name, with the name of a scene behind a dot, count its samples.
+SCENE = "scene"
 #: What each measure says, for the evidence and the report; and whether more is better (None: neither).
 MEASURES: dict[str, tuple[str, bool | None]] = {
     "samples": ("samples in the set", None),
@@ -355,8 +358,10 @@ MEASURES: dict[str, tuple[str, bool | None]] = {
     "distinct_2": ("different word pairs / all word pairs, on equally many samples", True),
     "distinct_3": ("different word triples / all word triples, on equally many samples", True),
     "near_duplicate_share": ("share of samples with another at a cosine similarity of 0.95 or more", False),
-    "sample_coverage": ("mean of min(1, n / n*) over the clusters, n* = size of the set / number of clusters", True),
-    "sample_coverage_covered": ("the same over the clusters that have a sample in the set", True),
+    "scene_coverage": ("share of the scenes with a sample in the set", True),
+    "sample_coverage": ("weighted mean of min(1, n / n*) over the scenes, n* the samples wanted in the choice", True),
+    "sample_coverage_covered": ("the same over the scenes that have a sample in the set", True),
+    "outside_scenes": ("share of samples that belong to no scene", None),
     "near_duplicate_pairs": ("pairs in the set with a cosine similarity of 0.95 or more", False),
     "cluster_kl": ("KL divergence of the clusters in the set from those of the pool, bits", None),
     "cluster_js": ("JS divergence of the clusters in the set from those of the pool, 0 to 1", None),
@@ -373,12 +378,17 @@ MEASURES: dict[str, tuple[str, bool | None]] = {
 
 def describe(measure: str) -> tuple[str, bool | None]:
     """What a measure says, and whether more is better (None: neither)."""
-    if measure.startswith("language_share."):
-        return f"share of samples in the language {measure.partition('.')[2]}", None
+    kind, _, value = measure.partition(".")
+    if kind == "language_share":
+        return f"share of samples in the language {value}", None
+    if kind == SCENE:
+        return f"samples of the scene {value}", None
     return MEASURES[measure]
 
 
-def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series, seed: int) -> pl.DataFrame:
+def measure_selection(
+    pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series, seed: int, taxonomy: Taxonomy = "clusters"
+) -> pl.DataFrame:
     """Measures of the choice, of random choices of the same size, and of the pool.
 
     Parameters
@@ -389,11 +399,16 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
         float32 [n, d], one a row of `pool`.
     chosen
         record_ids of the choice.
+    taxonomy
+        Scenes of which the coverage is measured (`scenes.scenes_of`, which says what columns it needs). Targets
+        are those of the choice: what the pool's coverage lacks, no choice could have. Each scene has a row of
+        its own, its target and weight in the evidence, but for clusters.
 
     Returns
     -------
     Rows of the table SelectionReport (without `run_id`), one a measure. `random` is the mean over five
-    draws; the evidence has their range, and bootstrap intervals of the divergences of clusters. What cannot be measured (no texts, too many rows) is null.
+    draws; the evidence has their range, and bootstrap intervals of the divergences of clusters. What cannot
+    be measured (no texts, too many rows, no scenes) is null.
     """
     order = pool["record_id"].arg_sort()
     pool, unit = pool[order], exact_unit(vectors)[order.to_numpy()]
@@ -403,12 +418,20 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
     for number, draw in enumerate(draws):
         draw[np.random.default_rng([seed, number]).permutation(n)[:size]] = True
     everything = np.ones(n, dtype=bool)
+    scenes = scenes_of(pool, taxonomy)
+    targets = scenes.targets(size, 1 - scenes.outside(everything))
     measured = _measurer(pool, unit, [mask, *draws, everything], size, seed)
-    selected, whole = measured(mask), measured(everything)
-    randoms = [measured(draw) for draw in draws]
+    by_scene = taxonomy != "clusters"
+
+    def measured_with_scenes(chosen: np.ndarray) -> dict[str, float | None]:
+        return measured(chosen) | _scene_measures(scenes, targets, chosen, by_scene)
+
+    selected, whole = measured_with_scenes(mask), measured_with_scenes(everything)
+    randoms = [measured_with_scenes(draw) for draw in draws]
     drawn = {name: [one[name] for one in randoms if one[name] is not None] for name in selected}
     cluster = pool["cluster"].to_numpy()
     bounds = _divergence_intervals(cluster[mask], cluster, seed)
+    aims = {f"{SCENE}.{name}": aim for name, *aim in zip(scenes.names, targets, scenes.weights, strict=True)}
     frame = pl.DataFrame(
         {
             "record_id": [digest("selection_report", name) for name in selected],
@@ -420,11 +443,24 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
             "high": [pl.Series(drawn[name], dtype=pl.Float64).max() for name in selected],
             "selected_low": [bounds.get(name, (None, None))[0] for name in selected],
             "selected_high": [bounds.get(name, (None, None))[1] for name in selected],
+            "target": [aims.get(name, (None, None))[0] for name in selected],
+            "weight": [aims.get(name, (None, None))[1] for name in selected],
             "says": [describe(name)[0] for name in selected],
             "more_is_better": pl.Series([describe(name)[1] for name in selected], dtype=pl.Boolean),
         },
         schema_overrides=dict.fromkeys(
-            ("selected", "random", "pool", "low", "high", "selected_low", "selected_high"), pl.Float64
+            (
+                "selected",
+                "random",
+                "pool",
+                "low",
+                "high",
+                "selected_low",
+                "selected_high",
+                "target",
+                "weight",
+            ),
+            pl.Float64,
         ),
     ).with_columns(pl.col(pl.Float64).round(9))
     noted = {"random_draws": RANDOM_DRAWS, "seed": seed, "samples": size, "pool_samples": n}
@@ -437,8 +473,27 @@ def measure_selection(pool: pl.DataFrame, vectors: np.ndarray, chosen: pl.Series
         random_high=pl.col("high"),
         selected_low=pl.col("selected_low"),
         selected_high=pl.col("selected_high"),
+        target=pl.col("target"),
+        weight=pl.col("weight"),
         **noted,
-    ).drop("low", "high", "selected_low", "selected_high", "says", "more_is_better")
+    ).drop("low", "high", "selected_low", "selected_high", "target", "weight", "says", "more_is_better")
+
+
+def _scene_measures(
+    scenes: Scenes, targets: np.ndarray, chosen: np.ndarray, by_scene: bool
+) -> dict[str, float | None]:
+    """Coverage of the scenes by a set (a mask), and, where wanted, the samples of each."""
+    counts = scenes.counts(chosen)
+    covered = scene_coverage(counts, targets, scenes.weights) if len(counts) and chosen.any() else None
+    found: dict[str, float | None] = {
+        "scene_coverage": covered.scenes if covered else None,
+        "sample_coverage": covered.samples if covered else None,
+        "sample_coverage_covered": covered.samples_covered if covered else None,
+        "outside_scenes": scenes.outside(chosen),
+    }
+    if by_scene:
+        found |= {f"{SCENE}.{name}": float(count) for name, count in zip(scenes.names, counts, strict=True)}
+    return found
 
 
 def _divergence_intervals(
@@ -478,9 +533,6 @@ def _measurer(
         count, rows = int(chosen.sum()), unit[chosen]
         clusters = np.bincount(cluster[chosen], minlength=len(whole_clusters))
         nearest = nearest_chosen(unit, chosen) if count < len(unit) else np.ones(len(unit))
-        scenes = np.flatnonzero(whole_clusters)
-        target = np.full(len(scenes), count / max(len(scenes), 1))
-        covered = scene_coverage(clusters[scenes], target) if count else None
         own = words.among(tokens[_key(chosen)])
         part = pool.filter(pl.Series(chosen))
         values: dict[str, float | None] = {
@@ -496,8 +548,6 @@ def _measurer(
             "distinct_3": own.distinct(3),
             "near_duplicate_pairs": near_duplicates(rows) if count <= _PAIR_ROWS else None,
             "near_duplicate_share": near_duplicate_share(rows) if count <= _PAIR_ROWS else None,
-            "sample_coverage": covered.samples if covered else None,
-            "sample_coverage_covered": covered.samples_covered if covered else None,
             "cluster_kl": kl_divergence(clusters, whole_clusters),
             "cluster_js": js_divergence(clusters, whole_clusters),
             "embedding_js": embedding_js(rows[: len(reference)], unit[reference], seed=seed),

@@ -121,13 +121,13 @@ def _legend(entries: Mapping[str, str], y: float) -> list[str]:
     return parts
 
 
-def _svg(height: float, title: str, parts: Sequence[str]) -> str:
+def _svg(height: float, title: str, parts: Sequence[str], width: float = WIDTH) -> str:
     """The whole chart: card, heading and parts."""
-    head = _text(_MARGIN, 26, shorten(title, WIDTH - 2 * _MARGIN, 14), "head") if title else ""
+    head = _text(_MARGIN, 26, shorten(title, width - 2 * _MARGIN, 14), "head") if title else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" aria-label="{escape(title)}" '
-        f'width="{WIDTH}" height="{height:.0f}" viewBox="0 0 {WIDTH} {height:.0f}" style="max-width:100%;height:auto">'
-        f'{_STYLE}<rect class="card" width="{WIDTH}" height="{height:.0f}" rx="8"/>{head}{"".join(parts)}</svg>'
+        f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:100%;height:auto">'
+        f'{_STYLE}<rect class="card" width="{width:.0f}" height="{height:.0f}" rx="8"/>{head}{"".join(parts)}</svg>'
     )
 
 
@@ -147,9 +147,14 @@ class _Plane:
     """A plotting area with axes: turns data into pixels."""
 
     def __init__(
-        self, x_range: tuple[float, float], y_range: tuple[float, float], top: float, height: float
+        self,
+        x_range: tuple[float, float],
+        y_range: tuple[float, float],
+        top: float,
+        height: float,
+        width: float = WIDTH,
     ) -> None:
-        self.left, self.right = 64.0, float(WIDTH - _MARGIN)
+        self.left, self.right = 64.0, float(width - _MARGIN)
         self.top, self.bottom = top, top + height
         self.x_low, self.x_high = _widened(*x_range)
         self.y_low, self.y_high = _widened(*y_range)
@@ -167,7 +172,7 @@ class _Plane:
                 _line(self.left, self.y(tick), self.right, self.y(tick)),
                 _text(self.left - 8, self.y(tick) + 4, number(tick), "soft", "end"),
             ]
-        for tick in ticks(self.x_low, self.x_high, 8):
+        for tick in ticks(self.x_low, self.x_high, max(3, round((self.right - self.left) / 85))):
             parts.append(_text(self.x(tick), self.bottom + 18, number(tick), "soft", "middle"))
         if x_label:
             parts.append(_text(self.right, self.bottom + 36, x_label, "soft", "end"))
@@ -270,6 +275,7 @@ def histogram_svg(
     bins: int = 40,
     x_label: str = "",
     marks: Mapping[str, float] | None = None,
+    width: float = WIDTH,
 ) -> str:
     """How often values fall into equal bins.
 
@@ -280,6 +286,8 @@ def histogram_svg(
         drawn as counts; several as the share of each set, laid over each other.
     marks
         Named places on the x axis, such as a limit, drawn as dashed lines.
+    width
+        Of the whole chart, in pixels.
     """
     named = dict(values) if isinstance(values, Mapping) else {"": values}
     finite = {
@@ -295,18 +303,18 @@ def histogram_svg(
         counts = {name: count / max(count.sum(), 1) for name, count in counts.items()}
     tallest = max((count.max() for count in counts.values()), default=0.0)
     top = _top(title, legend=many) + 14
-    plane = _Plane((low, high), (0.0, float(tallest) or 1.0), top, 180)
+    plane = _Plane((low, high), (0.0, float(tallest) or 1.0), top, 180, width)
     parts = plane.axes(x_label, "share" if many else "rows")
     for name, count in counts.items():
         for index in np.flatnonzero(count):
             x, y = plane.x(edges[index]), plane.y(count[index])
             hover = f"{name + ' · ' if name else ''}{number(edges[index])} to {number(edges[index + 1])}: {number(count[index])}"
-            width = plane.x(edges[index + 1]) - x - 1
+            thick = plane.x(edges[index + 1]) - x - 1
             parts.append(
                 _rect(
                     x,
                     y,
-                    width,
+                    thick,
                     plane.bottom - y,
                     f'{looks[name]} fill-opacity="{0.55 if many else 0.9}"',
                     hover,
@@ -327,7 +335,7 @@ def histogram_svg(
         ]
     if many:
         parts += _legend(looks, _top(title, legend=True) - 12)
-    return _svg(plane.bottom + (46 if x_label else 30), title, parts)
+    return _svg(plane.bottom + (46 if x_label else 30), title, parts, width)
 
 
 def scatter_svg(

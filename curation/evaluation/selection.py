@@ -63,8 +63,12 @@ def evaluate_selection(folder: Path, profile: Profile) -> dict[str, float]:
     sound = pool.filter(pl.col("verdict") == "kept").sort("record_id")
     texts = sound.select(pl.concat_str("prompt", pl.lit("\n"), "answer")).to_series()
     points = Lsa.fit(texts, profile.sample_encoder, profile.seed).transform(texts)
-    table = clusters.cluster_samples(sound["record_id"], points, texts, profile.selection, profile.seed)
-    return figures(sound, scored.filter(pl.col("reason").is_null()), table, points, truth, profile)
+    scored = scored.filter(pl.col("reason").is_null())
+    able = sound["record_id"].is_in(scored["record_id"].implode())
+    table = clusters.cluster_samples(
+        sound["record_id"].filter(able), points[able.to_numpy()], texts.filter(able), profile.selection, profile.seed
+    )  # fmt: skip
+    return figures(sound, scored, table, points, truth, profile)
 
 
 def figures(

@@ -104,6 +104,7 @@ def dataset_card(
         _counts("语言 · Languages", "language", figures),
         _counts("来源 · Sources", "source", figures),
         _counts("任务 · Tasks", "task", figures),
+        _resampling(figures),
         _examples(examples),
         _funnel(funnel),
         _how(settings),
@@ -169,6 +170,35 @@ def _counts(title: str, prefix: str, figures: Mapping[str, float]) -> str:
     names = _LANGUAGE_NAMES if prefix == "language" else {}
     cells = [(_plain(names.get(one, one)), f"{number:,.0f}", f"{number / total:.1%}") for one, number in rows]
     return _section(title, ("", "样本 samples", "占比 share"), cells)
+
+
+def _resampling(figures: Mapping[str, float]) -> str:
+    """The distribution before and after the resampling, beside the wanted one, and how far both are from it."""
+    groups = [name.removeprefix("wanted.") for name in figures if name.startswith("wanted.")]
+    if not groups:
+        return ""
+    totals = {
+        when: max(sum(figures[f"{when}.{one}"] for one in groups), 1)
+        for when in ("before", "wanted", "after")
+    }
+    cells = [
+        (
+            _plain(one.partition(".")[2]),
+            *(f"{figures[f'{when}.{one}']:,.0f} ({figures[f'{when}.{one}'] / total:.1%})" for when, total in totals.items()),
+        )
+        for one in groups
+    ]  # fmt: skip
+    for name in ("KL", "JS"):
+        before, after = (f"{figures[f'{name.lower()}_{when}']:.4f}" for when in ("before", "after"))
+        cells.append((f"{name} (bits)", before, "0", after))
+    by = groups[0].partition(".")[0]
+    header = (by, "之前 before", "目标 wanted", "之后 after")
+    note = (
+        "训练文件中的样本被重复或舍去，以接近目标分布；KL 与 JS 是与目标的差距。 "
+        "Samples are repeated in the files, or left out, to come near to the wanted distribution; "
+        "KL and JS say how far from it the files are."
+    )
+    return _section("重采样 · Resampling", header, cells) + f"\n\n{note}"
 
 
 def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

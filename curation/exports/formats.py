@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from curation.exports.resampling import group_of, repeats
 from curation.settings import ExportSettings
 from curation.synthesis.chat import Message
 from curation.verdicts import Rule, judge
@@ -104,41 +105,52 @@ _BLOCK = 2_000
 
 
 def sft_files(
-    samples: pl.DataFrame, settings: ExportSettings
+    samples: pl.DataFrame, settings: ExportSettings, seed: int
 ) -> tuple[pl.DataFrame, dict[str, Iterator[str]]]:
     """Samples as files for training.
 
     Parameters
     ----------
     samples
-        Columns record_id and messages: the final set.
+        Columns record_id and messages, and what `settings.resample` groups by: the final set.
     settings
-        Formats and the stem of the file names.
+        Formats, the stem of the file names, and the distribution that the files shall have.
 
     Returns
     -------
     rows
         Rows of the table `sft_files` but for run_id, sorted by record_id (a hash: a fixed shuffle). A
-        sample that does not end with an answer to a user's message is dropped as `no_answer`.
+        sample that does not end with an answer to a user's message is dropped as `no_answer`, and one that
+        resampling leaves out as `over_represented`.
     files
-        File name to lines; they are made while they are read. `line` is the same in each of them.
+        File name to lines; they are made while they are read. `line` is the same in each of them. Every
+        sample comes once, then those that come twice once more, and so on.
     """
     can_train = (
         _ROLES.list.contains("user")
         & (_LAST.field("role") == "assistant")
         & (_LAST.field("content").fill_null("").str.strip_chars().str.len_chars() > 0)
     ).fill_null(False)
-    rows = judge(
-        samples.select("record_id", "messages").sort("record_id"),
-        [Rule("no_answer", ~can_train, {"messages": pl.col("messages").list.len()})],
-    )
+    rows = samples.sort("record_id").with_columns(can_train=can_train)
+    rules = [Rule("no_answer", ~pl.col("can_train"), {"messages": pl.col("messages").list.len()})]
+    if settings.resample:
+        able = rows.filter("can_train")
+        group = group_of(able, settings.resample)
+        drawn = able.select("record_id").hstack([group]).hstack(repeats(group, settings.resample, seed))
+        rows = rows.join(drawn, on="record_id", how="left", maintain_order="left")
+        noted = {name: pl.col(name) for name in ("group", "rate", "times")}
+        rules.append(Rule("over_represented", pl.col("times") == 0, noted))
+    else:
+        rows = rows.with_columns(times=pl.col("can_train"))
+    rows = judge(rows, rules).with_columns(pl.col("times").fill_null(0).cast(pl.UInt32))
     is_kept = pl.col("verdict") == "kept"
     rows = rows.with_columns(line=pl.when(is_kept).then(is_kept.cum_sum() - 1).cast(pl.UInt32))
     kept = rows.filter(is_kept)
     files = {f"{settings.name}.{name}.jsonl": jsonl(_lines(kept, name)) for name in settings.formats}
-    return rows.drop("messages"), files
+    return rows.select("record_id", "line", "times", "verdict", "reason", "evidence"), files
 
 
 def _lines(kept: pl.DataFrame, name: str) -> Iterator[dict[str, Any]]:
-    for block in kept.iter_slices(_BLOCK):
-        yield from FORMATS[name](block["messages"].to_list(), block["record_id"].to_list())
+    for turn in range(int(kept["times"].max() or 0)):  # type: ignore[arg-type]
+        for block in kept.filter(pl.col("times") > turn).iter_slices(_BLOCK):
+            yield from FORMATS[name](block["messages"].to_list(), block["record_id"].to_list())
