@@ -1,15 +1,16 @@
 """Scores by a language model: ours beside the usual loop, one sample at a time in two passes.
 
 The usual loop is that of the IFD paper's code: for each sample the loss of the whole text with the
-prompt's labels masked, then that of the answer alone, each with the logits of all positions, in 32
-bits. It runs on one thread, which
-is when it costs least; `default_threads_ratio` is that to the same loop with as many as torch takes by
-itself, which mostly wait for each other. Two shapes: the small default, ours in 32 bits as well, so that the losses must agree; and a
-model of half a billion weights (random ones), ours in bfloat16.
+prompt's labels masked, then that of the answer alone, each with the logits of all positions, in 32 bits.
+`ratio` is to the loop on one thread, which is when it costs least; `default_threads_ratio` to the same
+loop with as many as torch takes by itself, which mostly wait for each other. Two shapes: the small
+default, ours in 32 bits as well, so that the losses must agree; and a model of half a billion weights
+(random ones), ours in bfloat16. All three take turns.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 from statistics import median
 from typing import Any
@@ -22,7 +23,7 @@ from curation.settings import LanguageModelSettings
 from curation.torch_runtime import torch_threads
 
 #: Samples and rounds of each shape.
-SMALL, LARGE = (40, 3), (4, 1)
+SMALL, LARGE = (40, 5), (4, 2)
 
 
 def _turns(number: int, vocabulary: int, mean: float, longest: int) -> list[Turn]:
@@ -99,39 +100,43 @@ def _timed(work: Any, *arguments: Any, threads: int = 1) -> tuple[float, np.ndar
 
 
 def run() -> dict[str, Any]:
-    """CPU seconds of both on both shapes, interleaved, the median of the ratios, and how far they differ."""
+    """CPU seconds of all on both shapes, the medians of the ratios, and how far the losses differ."""
     import torch
 
     settings = LanguageModelSettings()  # type: ignore[call-arg]
     torch.manual_seed(0)
     small, (samples, rounds) = _small(settings), SMALL
     turns = _turns(samples, settings.vocabulary, 70, settings.max_tokens)
-    _ours(small, turns[:8], settings), _usual(small, turns[:8])  # compiled before it is measured
-    pairs = [(_timed(_ours, small, turns, settings), _timed(_usual, small, turns)) for _ in range(rounds)]
-    result = _figures("small_float32", pairs)
-    waiting = _timed(_usual, small, turns, threads=torch.get_num_threads())
-    result |= _waiting("small_float32", waiting, result)
-
+    result = _compared("small_float32", small, small, turns, settings, rounds)
     large, (samples, rounds) = _large(), LARGE
     turns = _turns(samples, 151_936, 70, 512)
-    waiting = _timed(_usual, large, turns, threads=torch.get_num_threads())
-    slow = [_timed(_usual, large, turns) for _ in range(rounds)]
-    large.model.to(torch.bfloat16)
-    _ours(large, turns[:2], settings)
-    fast = [_timed(_ours, large, turns, settings) for _ in range(rounds)]
-    result |= _figures("half_billion_bfloat16", list(zip(fast, slow, strict=True)))
-    return result | _waiting("half_billion_bfloat16", waiting, result)
+    halved = _model(copy.deepcopy(large.model).to(torch.bfloat16))
+    return result | _compared("half_billion_bfloat16", halved, large, turns, settings, rounds)
 
 
-def _waiting(name: str, waiting: tuple[float, Any], result: dict[str, float]) -> dict[str, float]:
-    return {f"{name}_default_threads_ratio": round(waiting[0] / result[f"{name}_ours_cpu_seconds"], 2)}
+def _compared(
+    name: str,
+    model: LanguageModel,
+    usual_model: LanguageModel,
+    turns: list[Turn],
+    settings: LanguageModelSettings,
+    rounds: int,
+) -> dict[str, Any]:
+    import torch
 
-
-def _figures(name: str, pairs: list[Any]) -> dict[str, float]:
-    (_, ours), (_, usual) = pairs[0]
+    default = torch.get_num_threads()
+    _ours(model, turns[:8], settings), _usual(usual_model, turns[:1])  # compiled before it is measured
+    ours, usual, waiting, expected, found = [], [], [], np.zeros(0), np.zeros(0)
+    for _ in range(rounds):
+        seconds, found = _timed(_ours, model, turns, settings)
+        ours.append(seconds)
+        seconds, expected = _timed(_usual, usual_model, turns)
+        usual.append(seconds)
+        waiting.append(_timed(_usual, usual_model, turns, threads=default)[0])
     return {
-        f"{name}_ours_cpu_seconds": round(median(one for (one, _), _ in pairs), 2),
-        f"{name}_usual_cpu_seconds": round(median(two for _, (two, _) in pairs), 2),
-        f"{name}_ratio": round(median(two / one for (one, _), (two, _) in pairs), 2),
-        f"{name}_largest_difference": float(f"{np.abs(ours / usual - 1).max():.2g}"),
+        f"{name}_ours_cpu_seconds": round(median(ours), 2),
+        f"{name}_usual_cpu_seconds": round(median(usual), 2),
+        f"{name}_ratio": round(float(np.median(np.divide(usual, ours))), 2),
+        f"{name}_default_threads_ratio": round(float(np.median(np.divide(waiting, ours))), 2),
+        f"{name}_largest_difference": float(f"{np.abs(found / expected - 1).max():.2g}"),
     }
