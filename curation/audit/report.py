@@ -27,7 +27,7 @@ _MAP_CHOSEN = 400
 _CLUSTERS = 30
 _EXAMPLES = 12
 _TEXT = 260
-_REASONS = 5
+_REASONS = 9
 _THIRD = 370
 #: The largest clusters have a colour of their own on the map; the others share the last one, a grey.
 _COLOURED = len(plots.PALETTE) - 1
@@ -192,7 +192,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _funnel(funnel: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of each table by verdict, the commonest reasons at its right, and all of them folded in."""
+    """Rows of each table by verdict (but for models, which judge nothing), the commonest reasons at its right, and all of them folded in."""
+    models = [row for row in funnel if row.get("relation") == "learn" and not row["dropped"]]
+    funnel = [row for row in funnel if row not in models]
     if not funnel:
         return ""
     reasons = [

@@ -194,9 +194,9 @@ def _resampling(figures: Mapping[str, float]) -> str:
     by = groups[0].partition(".")[0]
     header = (by, "之前 before", "目标 wanted", "之后 after")
     note = (
-        "训练文件中的样本被重复或舍去，以接近目标分布；KL 与 JS 是与目标的差距。 "
-        "Samples are repeated in the files, or left out, to come near to the wanted distribution; "
-        "KL and JS say how far from it the files are."
+        f"训练文件中的样本被重复（最多 {figures['most_times']:,.0f} 次）或舍去，以接近目标分布；KL 与 JS 是与目标的差距。 "
+        f"Samples are repeated in the files (up to {figures['most_times']:,.0f} times), or left out, to come near to the "
+        "wanted distribution; KL and JS say how far from it the files are."
     )
     return _section("重采样 · Resampling", header, cells) + f"\n\n{note}"
 

@@ -85,6 +85,7 @@ def test_the_card_says_how_far_it_came() -> None:
     assert 0 <= figures["js_after"] < figures["js_before"] < 1
     card = dataset_card("茶", card_figures(samples, {}) | figures, [], {})
     assert "重采样 · Resampling" in card
+    assert "up to 3 times" in card
     assert "| en | 20 (22.2%) | 45 (50.0%) |" in card
     assert "重采样" not in dataset_card("茶", card_figures(samples, {}), [], {})
 
