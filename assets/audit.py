@@ -19,7 +19,7 @@ from curation import lineage, schemas, vectors
 from curation.audit import comparison, measures, plots, queue, report
 from curation.domain.classifier import DomainClassifier
 from curation.domain.recall import host_shares
-from curation.scores import language_model as lm
+from curation.scores.trials import fine_tuning, from_scratch
 from curation.selection import strategies
 from curation.settings import AuditSettings
 from curation.verdicts import KEPT
@@ -38,10 +38,26 @@ def _pool(
     return (
         strategies.join_pool(judged_scores(judgements, scores), sft_pool, clusters)
         .join(clusters.select("record_id", "terms"), on="record_id")
-        .join(scores.select("record_id", "match", *measures.FAULTS), on="record_id")
+        .join(scores.select("record_id", "match", "verb_object", *measures.FAULTS), on="record_id")
         .join(embeddings.select("record_id", "vector"), on="record_id")
         .sort("record_id")
         .collect()
+    )
+
+
+def _with_dropped(kept: pl.DataFrame, sft_pool: pl.LazyFrame) -> pl.DataFrame:
+    """The scored samples, which may be held out, and all that was dropped before, which has no vector."""
+    dropped = sft_pool.join(kept.select("record_id").lazy(), on="record_id", how="anti").collect()
+    nothing = pl.lit([0.0] * (len(kept["vector"][0]) if kept.height else 0), dtype=pl.List(pl.Float32))
+    able = kept.with_columns(kept=True, heldout=True, group=pl.col("cluster").cast(pl.String))
+    return pl.concat(
+        [
+            able,
+            dropped.select(
+                "record_id", "prompt", "answer", "duplicate_of", kept=False, heldout=False, vector=nothing
+            ),
+        ],
+        how="diagonal_relaxed",
     )
 
 
@@ -49,8 +65,17 @@ def _pool(
     "audit",
     lineage.learn(),
     settings="audit",
-    fields=["strategies", "comparison_seeds", "comparison_steps", "comparison_heldout"],
+    fields=[
+        "strategies",
+        "comparison_seeds",
+        "comparison_share",
+        "comparison_epochs",
+        "comparison_whole",
+        "comparison_heldout",
+    ],
     also=["selection", "scores.language_model"],
+    version=2,
+    all_rows=["sft_pool"],
     kinds=["pytorch"],
 )
 def strategy_comparison(
@@ -64,20 +89,18 @@ def strategy_comparison(
     run: Run,
 ) -> pl.DataFrame:
     """What each strategy does to a model that is trained on its choice, with the same tokens."""
-    pool = _pool(judgements, scores, sft_pool, clusters, embeddings)
+    kept = _pool(judgements, scores, sft_pool.filter(KEPT), clusters, embeddings)
+    pool = _with_dropped(kept, sft_pool)
     model_settings = run.profile.scores.language_model
-    tokenizer = models.load_language_model(model_settings, run.learned("language_model")).tokenizer
-
-    def train(prompts, answers, heldout_prompts, heldout_answers, seed):  # type: ignore[no-untyped-def]
-        steps = settings.comparison_steps
-        loss = lm.train_on(
-            tokenizer, prompts, answers, heldout_prompts, heldout_answers, model_settings, steps, seed
-        )
-        return loss, steps * model_settings.batch_tokens
-
+    if model_settings.model:
+        trainer = fine_tuning(lambda: models.load_base_model(model_settings), model_settings)
+    else:
+        learned = models.load_language_model(model_settings, run.learned("language_model"))
+        trainer = from_scratch(learned.tokenizer, model_settings)
     compared = comparison.compare_strategies(
-        pool, vectors.matrix(pool["vector"]), train, settings, run.profile.selection, run.seed
-    )
+        pool, vectors.matrix(pool["vector"]), trainer, comparison.arms_of(pool, settings), settings, run.profile.selection, run.seed,
+        run.artefact / "trainings.jsonl",
+    )  # fmt: skip
     run.note(comparison=comparison.comparison_svg(compared), verdict=comparison.verdict_sentence(compared))
     return compared
 
@@ -85,8 +108,10 @@ def strategy_comparison(
 @stage(
     "audit",
     lineage.learn(),
+    settings="audit",
+    fields=["scenes"],
     watches=["unique_docs", "domain_docs", "answers"],
-    version=2,
+    version=3,
     all_rows=["sft_set"],
     kinds=["html"],
 )
@@ -98,13 +123,14 @@ def selection_report(
     embeddings: pl.LazyFrame,
     sft_set: pl.LazyFrame,
     strategy_comparison: pl.LazyFrame,
+    settings: AuditSettings,
     run: Run,
 ) -> pl.DataFrame:
     """The choice beside a random one and the whole pool, as measures and as a page that opens offline."""
     pool, judged = _pool(judgements, scores, sft_pool, clusters, embeddings), sft_set.collect()
     points = vectors.matrix(pool["vector"])
     chosen = judged.filter(pl.col("verdict") == "kept")["record_id"]
-    measured = measures.measure_selection(pool, points, chosen, run.seed)
+    measured = measures.measure_selection(pool, points, chosen, run.seed, settings.scenes)
     tables = [row for row in funnel(run.lake, STAGES) if row["group"] not in ("exports", "audit")]
     page = report.selection_report_html(
         pool,
@@ -117,6 +143,8 @@ def selection_report(
         comparison=strategy_comparison.collect(),
     )
     run.note(page=run.export("report.html", [page]), funnel=plots.funnel_svg(tables))
+    if scenes := report.scenes_svg(measured):
+        run.note(scenes=scenes)
     return measured
 
 

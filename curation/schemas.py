@@ -399,7 +399,9 @@ class SftSet(Judged):
 class SftFiles(Judged):
     """Samples written to the SFT files."""
 
-    line: pl.UInt32 = _column("0-based line in each of the files, the first where there are more", nullable=True)
+    line: pl.UInt32 = _column(
+        "0-based line in each of the files, the first where there are more", nullable=True
+    )
     times: pl.UInt32 = _column("lines that it has in each of the files: more or less than 1 by resampling")
 
 

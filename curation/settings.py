@@ -435,7 +435,7 @@ class LanguageModelSettings(Section):
     hidden: int = Field(128, ge=16, le=4096, description="width of the trained model")
     layers: int = Field(3, ge=1, le=48, description="layers of the trained model")
     heads: int = Field(4, ge=1, le=64, description="attention heads of the trained model")
-    max_steps: int = Field(1_000, ge=1, description="full batches to train on, at most")
+    max_steps: int = Field(2_000, ge=1, description="full batches to train on, at most")
     max_epochs: float = Field(
         6, gt=0, le=1000, description="times that a sample is read in training, at most"
     )
@@ -444,10 +444,13 @@ class LanguageModelSettings(Section):
         gt=0,
         description="processor time of two common cores that training may take, by reckoning and not by the clock, so that the result stays the same",
     )
-    batch_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in training")
+    batch_tokens: int = Field(512, ge=64, description="tokens in a batch, in training")
     scoring_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in scoring; a GPU wants more")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
-    learning_rate: float = Field(5e-3, gt=0, le=1, description="peak learning rate")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of the matrices")
+    embedding_learning_rate: float = Field(
+        0.03, gt=0, le=1, description="peak learning rate of the token embeddings, which begin at random"
+    )
     heldout_rows: int = Field(200, ge=0, description="samples held out for the loss curve")
     threads: int = Field(
         2,
@@ -653,7 +656,9 @@ class SelectionSettings(Section):
 class Resampling(Section):
     """A distribution that the SFT files shall have."""
 
-    by: Literal["language", "task", "source", "cluster"] = Field(description="what the samples are grouped by")
+    by: Literal["language", "task", "source", "cluster"] = Field(
+        description="what the samples are grouped by"
+    )
     shares: dict[str, Share] = Field(
         description="share of each value; the values that are not named share what is left as they do in the choice"
     )

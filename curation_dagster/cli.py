@@ -564,9 +564,12 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a method on labelled data; each task takes only the options that it has a use for."""
-    from curation.evaluation import evaluate as measure
+    import os
 
-    world = _World(profile, set_)
+    from curation.evaluation import evaluate as measure
+    from resources.profile import VARIABLE
+
+    world = _World(profile or os.environ.get(VARIABLE) or "defaults", set_)
     given = {
         "baselines": baselines, "reviews": reviews, "rounds": rounds, "seeds": seeds, "whole": whole,
         "journal": journal, "plot": plot, "train": train,

@@ -97,10 +97,13 @@ def _pool(
     sound = judged.filter(pl.col("verdict") == "kept").sort("record_id")
     text = pl.concat_str(pl.col("prompt", "answer").fill_null(""), separator="\n")
     encoder = Lsa.fit(sound.select(text).to_series(), profile.sample_encoder, profile.seed)
-    points = encoder.transform(sound.select(text).to_series())
-    found = sound.select(text).to_series()
-    table = clusters.cluster_samples(sound["record_id"], points, found, profile.selection, profile.seed)
-    kept = strategies.join_pool(scored.filter(pl.col("reason").is_null()), sound, table)
+    scored = scored.filter(pl.col("reason").is_null())
+    able = sound.filter(pl.col("record_id").is_in(scored["record_id"].implode()))
+    texts = able.select(text).to_series()
+    table = clusters.cluster_samples(
+        able["record_id"], encoder.transform(texts), texts, profile.selection, profile.seed
+    )
+    kept = strategies.join_pool(scored, able, table)
     source = pl.col("source") if "source" in truth.columns else pl.lit(None, dtype=pl.String)
     labelled = truth.select(
         record_id=judged["record_id"], heldout=pl.col("defect").is_null(), native_source=source

@@ -95,7 +95,7 @@ def test_losses_are_averaged_over_samples_and_over_groups() -> None:
     chosen, heldout, *_ = trainer.seen[0]
     losses = trainer.losses(chosen, heldout, 0, 0)
     odd = np.array([int(prompt[1:]) % 2 == 1 for prompt in heldout[0]])
-    assert odd.any() and not odd.all() and odd.sum() != 5  # else the two means are one
+    assert odd.sum() not in (0, 5, 10)  # else the two means are one
     assert row["heldout_loss"] == pytest.approx(losses.mean())
     assert row["group_loss"] == pytest.approx((losses[odd].mean() + losses[~odd].mean()) / 2)
 
