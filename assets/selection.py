@@ -79,7 +79,7 @@ def clusters(
     "selection",
     lineage.judge("judgements"),
     settings="selection",
-    version=2,
+    version=3,
     externals=["sample_decisions"],
     resources=["reviews"],
 )

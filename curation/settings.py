@@ -611,7 +611,10 @@ class SelectionSettings(Section):
     )
     clusters: int = Field(0, ge=0, description="clusters; 0: the square root of the pool's size")
     neighbours: int = Field(
-        10, ge=1, le=1000, description="nearest neighbours whose mean similarity is the density"
+        10,
+        ge=1,
+        le=1000,
+        description="nearest neighbours: whose mean similarity is the density, and of whom a choice can stand for all",
     )
     exact_neighbours: int = Field(
         200_000,
@@ -619,7 +622,12 @@ class SelectionSettings(Section):
         description="samples up to which neighbours are searched exactly; beyond, in near cells only, so that"
         " the densities correlate with the exact ones by 0.995 on a sample",
     )
-    quality_power: float = Field(2.0, ge=0, le=20, description="exponent of the quality weight")
+    quality_power: float = Field(
+        0.1,
+        ge=0,
+        le=20,
+        description="exponent of the quality in the quality weight, beside the chance of a defect",
+    )
     diversity_power: float = Field(1.0, ge=0, le=20, description="exponent of the diversity weight")
     max_similarity: float = Field(
         0.95,

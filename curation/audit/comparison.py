@@ -127,12 +127,14 @@ def compare_strategies(
     order = pool["record_id"].arg_sort()
     pool, unit = pool[order], strategies.exact_unit(vectors)[order.to_numpy()]
     arms = {name: replace(arm, rows=arm.rows[order.to_numpy()]) for name, arm in arms.items()}
-    weighed = with_weights(pool.filter("kept"), selection)  # as in the selection, by what was kept alone
-    pool = pl.concat([weighed, pool.filter(~pl.col("kept"))], how="diagonal").sort("record_id")
     prompts, answers = (pool[name].fill_null("").to_list() for name in ("prompt", "answer"))
     tokens = trainer.tokens(prompts, answers)
+    kept = pool["kept"].to_numpy()
     budget = max(1, round(settings.comparison_share * int(tokens.sum())))
     within = selection.model_copy(update={"budget_tokens": budget, "quotas": {}, "floors": {}})
+    # the weights of the selection, by what was kept alone
+    weighed = with_weights(pool.filter(pl.Series(kept)), within, budget / max(1, int(tokens[kept].sum())))
+    pool = pl.concat([weighed, pool.filter(pl.Series(~kept))], how="diagonal").sort("record_id")
     able = np.flatnonzero(pool["heldout"].to_numpy() & np.array([bool(answer.strip()) for answer in answers]))
     folds = settings.comparison_seeds if len(able) >= 2 * settings.comparison_heldout else 0
     runs = [(fold, name) for fold in range(folds) for name, arm in arms.items() if fold < arm.folds]

@@ -79,12 +79,13 @@ Method = Callable[[pl.DataFrame, np.ndarray, int, int, SelectionSettings], Choic
 
 
 def weighted(pool: pl.DataFrame, unit: np.ndarray, budget: int, seed: int, _: SelectionSettings) -> Choice:
-    """Quality times diversity as inclusion probabilities, met exactly by a sample spread over the pool.
+    """Quality times diversity as inclusion probabilities (`weights.with_weights`), met exactly by a sample spread over the pool.
 
     Rows are laid out cluster by cluster, near rows side by side, and drawn by the ordered pivotal
     method; the next best follow in a Pareto order of the same probabilities.
     """
-    return _spread(pool, unit, pool["weight"].to_numpy(), budget, seed)
+    noted = {"scarcity": pool["scarcity"].round(9)}
+    return _spread(pool, unit, pool["weight"].to_numpy(), budget, seed, noted)
 
 
 def random(pool: pl.DataFrame, unit: np.ndarray, budget: int, seed: int, _: SelectionSettings) -> Choice:
@@ -455,7 +456,7 @@ def _texts(pool: pl.DataFrame) -> pl.Series:
 def join_pool(scores: F, sft_pool: F, clusters: F) -> F:
     """The rows to choose from, with all that strategies and limits read, from three tables."""
     return (
-        scores.select("record_id", "quality", "ppl", "ifd", "ifd_ppl", "entropy")
+        scores.select("record_id", "quality", "noise", "ppl", "ifd", "ifd_ppl", "entropy")
         .join(sft_pool.select("record_id", "shard", "source", "language", "task", "prompt", "answer", "messages"), on="record_id")
         .join(clusters.select("record_id", "cluster", "to_neighbours", "covers"), on="record_id")
     )  # fmt: skip
@@ -469,7 +470,13 @@ def prepare(
     pool = scored[order]
     if "answer_chars" not in pool.columns:
         pool = pool.with_columns(answer_chars=_answer_chars(pool))
-    return with_weights(pool, settings), exact_unit(vectors)[order.to_numpy()]
+    return with_weights(pool, settings, _share(pool, settings)), exact_unit(vectors)[order.to_numpy()]
+
+
+def _share(pool: pl.DataFrame, settings: SelectionSettings) -> float:
+    """Share of the pool that the budget lets in."""
+    tokens = int(limits.tokens_of(pool).sum()) if settings.budget_tokens is not None else None
+    return budget_of(pool.height, settings, tokens) / max(pool.height, 1)
 
 
 def _answer_chars(pool: pl.DataFrame) -> pl.Expr:

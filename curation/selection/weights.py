@@ -23,41 +23,58 @@ _PRIOR = 5.0
 _BLOCK = 2_048
 
 
-def quality_weight(settings: SelectionSettings, quality: str = "quality") -> pl.Expr:
-    """q ** a: the quality in [0, 1], at least `FLOOR` (null counts as 0), to the power `quality_power`.
+def scarcity(share: float, settings: SelectionSettings) -> float:
+    """s = max(0, 1 - share * neighbours): how few neighbourhoods can have a choice of their own.
 
-    With a = 0 quality does not matter; with a = 2 a sample of quality 1 weighs four times one of 0.5.
+    It is 1 where next to nothing is chosen, so that one sample must stand for many, and 0 from the share
+    on at which every neighbourhood has a choice. To go on asking for the surest and most central samples
+    would then only move the choice away from the pool.
     """
-    return pl.col(quality).fill_null(0.0).fill_nan(0.0).clip(FLOOR, 1.0).pow(settings.quality_power)
+    return max(0.0, 1.0 - share * settings.neighbours)
 
 
-def diversity_weight(
-    settings: SelectionSettings, cluster: str = "cluster", covers: str = "covers"
-) -> pl.Expr:
-    """(b * e) ** a: rare clusters count more, and samples that others have near; a is `diversity_power`.
+def quality_weight(settings: SelectionSettings, scarce: float) -> pl.Expr:
+    """(1 - p) ** s * q ** a: p is the chance that the sample is defective (`noise`), q its quality in [0, 1].
 
-    - b = sqrt(m / n_c): inverse of the cluster's size n_c, relative to the mean size m. With the square
-      root a cluster's share of the choice grows as the root of its size: large subjects stay larger,
-      but no longer crowd out the small ones.
+    A null noise counts as 0 and a null quality as `FLOOR`, below which neither factor goes. a is
+    `quality_power`: with 1 a sample of quality 1 weighs twice one of 0.5; s is the `scarcity`.
+    """
+    quality = pl.col("quality").fill_null(0.0).fill_nan(0.0).clip(FLOOR, 1.0)
+    sound = (1 - pl.col("noise").fill_null(0.0).fill_nan(0.0)).clip(FLOOR, 1.0)
+    return sound.pow(scarce) * quality.pow(settings.quality_power)
+
+
+def diversity_weight(settings: SelectionSettings, scarce: float) -> pl.Expr:
+    """(b * e ** s) ** a: rows of rare clusters count more, and those that others have near; a is `diversity_power`.
+
+    - b = m / n_c: inverse of the cluster's size n_c, relative to the mean size m, so that every cluster
+      has the same share of the choice.
     - e = sqrt(1 + v): v is the number of samples in whose neighbourhood this one lies (`clusters.covers`).
       As everyone has equally many neighbours, v is as large in thin places as in crowded ones. A sample
       that lies far from everything is as often broken as it is rare, and covers little but itself.
+    - s is the `scarcity`.
     """
-    mean_size = pl.len() / pl.col(cluster).n_unique()
-    balance = (mean_size / pl.len().over(cluster)).sqrt()
-    return (balance * (1 + pl.col(covers).fill_null(0)).sqrt()).pow(settings.diversity_power)
+    balance = pl.len() / pl.col("cluster").n_unique() / pl.len().over("cluster")
+    return (balance * (1 + pl.col("covers").fill_null(0)).sqrt().pow(scarce)).pow(settings.diversity_power)
 
 
-def with_weights(scored: pl.DataFrame, settings: SelectionSettings) -> pl.DataFrame:
-    """Add `quality_weight`, `diversity_weight` and their product `weight`; all above 0.
+def with_weights(scored: pl.DataFrame, settings: SelectionSettings, share: float) -> pl.DataFrame:
+    """Add `scarcity`, `quality_weight`, `diversity_weight` and the product of the two, `weight`, above 0.
 
-    `scored` has `quality`, `cluster` and `covers`. The sizes are those of the frame, so it must hold the
-    whole pool.
+    `scored` has `quality`, `cluster`, `covers` and, where it is known, `noise`; `share` is that of the
+    pool that is chosen. The sizes are those of the frame, so it must hold the whole pool.
     """
-    return scored.with_columns(
-        quality_weight(settings).cast(pl.Float64).alias("quality_weight"),
-        diversity_weight(settings).cast(pl.Float64).alias("diversity_weight"),
-    ).with_columns(weight=pl.col("quality_weight") * pl.col("diversity_weight"))
+    scarce = scarcity(share, settings)
+    noise = [] if "noise" in scored.columns else [pl.lit(None, dtype=pl.Float64).alias("noise")]
+    return (
+        scored.with_columns(noise)
+        .with_columns(
+            pl.lit(scarce, dtype=pl.Float64).alias("scarcity"),
+            quality_weight(settings, scarce).cast(pl.Float64).alias("quality_weight"),
+            diversity_weight(settings, scarce).cast(pl.Float64).alias("diversity_weight"),
+        )
+        .with_columns(weight=pl.col("quality_weight") * pl.col("diversity_weight"))
+    )
 
 
 # -- method 2: clusters -------------------------------------------------------------------------

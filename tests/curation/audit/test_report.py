@@ -53,7 +53,7 @@ def _page(n: int = 40, text: str = "什么是糖尿病") -> str:
     )
     vectors = random.normal(size=(n, 6)).astype(np.float32)
     if n:
-        vectors[1] = vectors[0]
+        vectors[1:8] = vectors[0]  # more than are left out: some meet one that is in
     sft_set = strategies.select_samples(pool, vectors, SelectionSettings(budget=max(n - 5, 1)), seed=0)
     chosen = sft_set.filter(pl.col("reason").is_null())["record_id"]
     measured = measures.measure_selection(pool, vectors, chosen, seed=0)

@@ -19,7 +19,16 @@ PROFILE = Profile(name="test", lake="lake", sources=())
 def test_a_task_is_a_function_of_a_folder_and_a_profile(task: str) -> None:
     parameters = inspect.signature(TASKS[task].load()).parameters
     assert list(parameters)[:2] == ["folder", "profile"]
-    assert set(list(parameters)[2:]) <= {"baselines", "reviews", "rounds", "train", "plot", "seeds", "whole", "journal"}
+    assert set(list(parameters)[2:]) <= {
+        "baselines",
+        "reviews",
+        "rounds",
+        "train",
+        "plot",
+        "seeds",
+        "whole",
+        "journal",
+    }
     json.dumps(TASKS[task].settings(PROFILE))
     assert set(TASKS[task].settings(PROFILE)) == set(TASKS[task].sections)
 

@@ -38,13 +38,33 @@ def _choose(name: str, frame: pl.DataFrame, vectors: np.ndarray, size: int, seed
 
 
 def test_weights_by_hand() -> None:
-    frame = pl.DataFrame({"quality": [1.0, 0.5, None, 0.5], "cluster": [0, 0, 0, 1], "covers": [0, 3, 0, 8]})
-    got = with_weights(frame, SelectionSettings(quality_power=2, diversity_power=1))
-    assert got["quality_weight"].to_list() == pytest.approx([1, 0.25, 1e-6, 0.25])
-    root = (2 / 3) ** 0.5  # mean size 2, size 3
-    assert got["diversity_weight"].to_list() == pytest.approx([root, root * 2, root, 2**0.5 * 3])
-    flat = with_weights(frame, SelectionSettings(quality_power=0, diversity_power=0))
+    frame = pl.DataFrame(
+        {
+            "quality": [1.0, 0.5, None, 0.5],
+            "noise": [0.2, 0.0, None, 1.0],
+            "cluster": [0, 0, 0, 1],
+            "covers": [0, 3, 0, 8],
+        }
+    )
+    settings = SelectionSettings(quality_power=2, diversity_power=1, neighbours=10)
+    got = with_weights(frame, settings, share=0.05)
+    assert got["scarcity"].to_list() == [0.5] * 4  # half of the neighbourhoods have a choice
+    assert got["quality_weight"].to_list() == pytest.approx([0.8**0.5, 0.25, 1e-6, 0.25 * 0.001**0.5])
+    rare = 2 / 3  # mean size 2, size 3
+    assert got["diversity_weight"].to_list() == pytest.approx([rare, rare * 2**0.5, rare, 2 * 3**0.5])
+    assert got["weight"].to_list() == (got["quality_weight"] * got["diversity_weight"]).to_list()
+    flat = with_weights(frame.drop("noise"), SelectionSettings(quality_power=0, diversity_power=0), 0.01)
     assert flat["weight"].to_list() == [1, 1, 1, 1]
+
+
+def test_where_every_neighbourhood_has_a_choice_neither_noise_nor_cover_counts() -> None:
+    frame = _frame([0] * 30 + [1] * 10, covers=[9, 0] * 20, noise=[0.9, 0.0] * 20)
+    chance = _choose("default", frame, np.eye(40), 8, neighbours=5).probability
+    assert chance is not None
+    assert chance.tolist() == pytest.approx([4 / 30] * 30 + [4 / 10] * 10)
+    few = _choose("default", frame, np.eye(40), 4, neighbours=5).probability
+    assert few is not None
+    assert few[0] != pytest.approx(few[1])
 
 
 # -- method 1 -----------------------------------------------------------------------------------
