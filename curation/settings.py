@@ -516,7 +516,7 @@ class ScoreSettings(Section):
     )
     folds: int = Field(3, ge=2, le=20, description="folds of the cross-fitting")
     false_positive_rate: float = Field(
-        0.025, ge=0, le=0.5, description="share of sound samples that the learned scores may drop in all"
+        0.035, ge=0, le=0.5, description="share of sound samples that the learned scores may drop in all"
     )
     min_quality: Share = Field(0.0, description="soundness (its rank in the pool), at least")
     information_weight: Share = Field(
@@ -623,12 +623,16 @@ class SelectionSettings(Section):
         " the densities correlate with the exact ones by 0.995 on a sample",
     )
     quality_power: float = Field(
-        0.1,
+        0.25,
         ge=0,
         le=20,
         description="exponent of the quality in the quality weight, beside the chance of a defect",
     )
     diversity_power: float = Field(1.0, ge=0, le=20, description="exponent of the diversity weight")
+    scarcity: Share | None = Field(
+        None,
+        description="how much quality and centrality count: 1 fully, 0 not at all; by default the less, the more neighbourhoods can have a choice of their own",
+    )
     max_similarity: float = Field(
         0.95,
         ge=-1,

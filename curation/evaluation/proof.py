@@ -56,10 +56,10 @@ def evaluate_proof(
         samples) and source_loss (mean over the means of their sources; over clusters where the labels
         name no sources), each with the 95 % interval over the folds as `.low` and `.high`, and how many
         samples and tokens were read. `default`, `random`, `longest` and `whole_pool` choose from what was
-        kept; `uncurated` and `uncurated_longest` from all rows; `oracle` at random from the rows without a
-        label. `difference.<arm>` and `source_difference.<arm>` are those of the default from it, fold by
-        fold; `oracle_share` and `source_oracle_share` the part of the oracle's advantage over
-        `uncurated` that the default has.
+        kept, `uncurated` at random from all rows, `oracle` at random from the rows without a label.
+        `difference.<arm>` and `source_difference.<arm>` are those of the default from it, fold by fold;
+        `oracle_share` and `source_oracle_share` the part of the oracle's advantage over `uncurated` that
+        the default has.
 
     Raises
     ------
@@ -74,11 +74,8 @@ def evaluate_proof(
     pool, vectors = _pool(judged, scored, truth, profile)
     wanted = {"comparison_seeds": seeds, "comparison_whole": whole, "comparison_heldout": HELDOUT}
     settings = profile.audit.model_copy(update=wanted | {"strategies": ("default", "longest")})
-    everything = np.ones(pool.height, dtype=bool)
-    arms = comparison.arms_of(pool, settings) | {
-        "uncurated_longest": Arm("longest", everything, apart=False),
-        "oracle": Arm("random", pool["heldout"].to_numpy(), apart=False),
-    }
+    oracle = Arm("random", pool["heldout"].to_numpy(), apart=False)
+    arms = comparison.arms_of(pool, settings) | {"oracle": oracle}
     texts = pool["prompt"].fill_null("").to_list(), pool["answer"].fill_null("").to_list()
     model = profile.scores.language_model
     trainer = from_scratch(lm.train_tokenizer([*texts[0], *texts[1]], model.vocabulary), model)

@@ -24,38 +24,43 @@ _BLOCK = 2_048
 
 
 def scarcity(share: float, settings: SelectionSettings) -> float:
-    """s = max(0, 1 - share * neighbours): how few neighbourhoods can have a choice of their own.
+    """s = max(0, 1 - share * neighbours), or what the settings say: how few neighbourhoods can have a choice of their own.
 
     It is 1 where next to nothing is chosen, so that one sample must stand for many, and 0 from the share
-    on at which every neighbourhood has a choice. To go on asking for the surest and most central samples
-    would then only move the choice away from the pool.
+    on at which every neighbourhood has a choice. To go on asking for the surest, best and most central
+    samples would then only move the choice away from the pool.
     """
+    if settings.scarcity is not None:
+        return settings.scarcity
     return max(0.0, 1.0 - share * settings.neighbours)
 
 
 def quality_weight(settings: SelectionSettings, scarce: float) -> pl.Expr:
-    """(1 - p) ** s * q ** a: p is the chance that the sample is defective (`noise`), q its quality in [0, 1].
+    """(P / (P + p) * q ** a) ** s: p is the chance that the sample is defective (`noise`), P its mean over the pool.
 
-    A null noise counts as 0 and a null quality as `FLOOR`, below which neither factor goes. a is
-    `quality_power`: with 1 a sample of quality 1 weighs twice one of 0.5; s is the `scarcity`.
+    A sample as doubtful as the mean counts half, one twice as doubtful a third. q is the quality in
+    [0, 1], a is `quality_power`, s the `scarcity`. A null p counts as 0, a null q as 0; neither factor
+    goes below `FLOOR`.
     """
     quality = pl.col("quality").fill_null(0.0).fill_nan(0.0).clip(FLOOR, 1.0)
-    sound = (1 - pl.col("noise").fill_null(0.0).fill_nan(0.0)).clip(FLOOR, 1.0)
-    return sound.pow(scarce) * quality.pow(settings.quality_power)
+    noise = pl.col("noise").fill_null(0.0).fill_nan(0.0).clip(0.0, 1.0)
+    mean = pl.max_horizontal(noise.mean(), pl.lit(FLOOR))
+    return ((mean / (mean + noise)).clip(FLOOR, 1.0) * quality.pow(settings.quality_power)).pow(scarce)
 
 
 def diversity_weight(settings: SelectionSettings, scarce: float) -> pl.Expr:
-    """(b * e ** s) ** a: rows of rare clusters count more, and those that others have near; a is `diversity_power`.
+    """(b ** ((1 + s) / 2) * e ** s) ** a: rare clusters count more, and samples that others have near.
 
-    - b = m / n_c: inverse of the cluster's size n_c, relative to the mean size m, so that every cluster
-      has the same share of the choice.
+    - b = sqrt(m / n_c): inverse of the cluster's size n_c, relative to the mean size m. Large subjects
+      stay larger, but do not crowd out the small ones, the less so the scarcer the room.
     - e = sqrt(1 + v): v is the number of samples in whose neighbourhood this one lies (`clusters.covers`).
       As everyone has equally many neighbours, v is as large in thin places as in crowded ones. A sample
       that lies far from everything is as often broken as it is rare, and covers little but itself.
-    - s is the `scarcity`.
+    - s is the `scarcity`, a is `diversity_power`.
     """
-    balance = pl.len() / pl.col("cluster").n_unique() / pl.len().over("cluster")
-    return (balance * (1 + pl.col("covers").fill_null(0)).sqrt().pow(scarce)).pow(settings.diversity_power)
+    balance = (pl.len() / pl.col("cluster").n_unique() / pl.len().over("cluster")).sqrt()
+    cover = (1 + pl.col("covers").fill_null(0)).sqrt()
+    return (balance.pow((1 + scarce) / 2) * cover.pow(scarce)).pow(settings.diversity_power)
 
 
 def with_weights(scored: pl.DataFrame, settings: SelectionSettings, share: float) -> pl.DataFrame:

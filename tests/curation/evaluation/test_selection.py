@@ -30,7 +30,9 @@ def tables() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, np.ndarray, pl.D
         },
         schema_overrides={"task": pl.String},
     )
-    scores = {name: random.uniform(0.1, 0.9, N) for name in ("quality", "ppl", "ifd", "ifd_ppl", "entropy", "noise")}
+    scores = {
+        name: random.uniform(0.1, 0.9, N) for name in ("quality", "ppl", "ifd", "ifd_ppl", "entropy", "noise")
+    }
     points = random.normal(size=(N, 12)).astype(np.float32)
     table = clusters.cluster_samples(sound["record_id"], points, sound["prompt"], SelectionSettings(), 0)
     truth = pl.DataFrame(

@@ -222,7 +222,9 @@ def test_quality_and_rare_clusters_are_preferred() -> None:
         cluster=pl.when(pl.int_range(pl.len()) < 20).then(0).otherwise(1).cast(pl.Int32)
     )
     chosen = pl.concat(
-        strategies.select_samples(frame, vectors, SelectionSettings(budget=40, quality_power=2), seed)
+        strategies.select_samples(
+            frame, vectors, SelectionSettings(budget=40, quality_power=2, scarcity=1), seed
+        )
         .filter(pl.col("reason").is_null())
         .select("record_id")
         for seed in range(20)

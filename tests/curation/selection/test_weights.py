@@ -40,28 +40,31 @@ def _choose(name: str, frame: pl.DataFrame, vectors: np.ndarray, size: int, seed
 def test_weights_by_hand() -> None:
     frame = pl.DataFrame(
         {
-            "quality": [1.0, 0.5, None, 0.5],
-            "noise": [0.2, 0.0, None, 1.0],
+            "quality": [1.0, 0.25, None, 1.0],
+            "noise": [0.1, 0.0, None, 0.3],  # 0.1 in the mean
             "cluster": [0, 0, 0, 1],
-            "covers": [0, 3, 0, 8],
+            "covers": [0, 3, 0, 15],
         }
     )
     settings = SelectionSettings(quality_power=2, diversity_power=1, neighbours=10)
     got = with_weights(frame, settings, share=0.05)
     assert got["scarcity"].to_list() == [0.5] * 4  # half of the neighbourhoods have a choice
-    assert got["quality_weight"].to_list() == pytest.approx([0.8**0.5, 0.25, 1e-6, 0.25 * 0.001**0.5])
-    rare = 2 / 3  # mean size 2, size 3
-    assert got["diversity_weight"].to_list() == pytest.approx([rare, rare * 2**0.5, rare, 2 * 3**0.5])
+    assert got["quality_weight"].to_list() == pytest.approx([0.5**0.5, 0.25, 0.001, 0.5])
+    common, rare = (2 / 3) ** (3 / 8), 2 ** (3 / 8)  # mean size 2, sizes 3 and 1
+    assert got["diversity_weight"].to_list() == pytest.approx([common, common * 2**0.5, common, rare * 2])
     assert got["weight"].to_list() == (got["quality_weight"] * got["diversity_weight"]).to_list()
     flat = with_weights(frame.drop("noise"), SelectionSettings(quality_power=0, diversity_power=0), 0.01)
     assert flat["weight"].to_list() == [1, 1, 1, 1]
+    whole = with_weights(frame, settings.model_copy(update={"scarcity": 1.0}), share=0.05)
+    assert whole["quality_weight"].to_list() == pytest.approx([0.5, 0.0625, 1e-6, 0.25])
 
 
-def test_where_every_neighbourhood_has_a_choice_neither_noise_nor_cover_counts() -> None:
-    frame = _frame([0] * 30 + [1] * 10, covers=[9, 0] * 20, noise=[0.9, 0.0] * 20)
+def test_where_every_neighbourhood_has_a_choice_only_crowds_count_less() -> None:
+    frame = _frame([0] * 30 + [1] * 10, [0.1, 0.9] * 20, covers=[9, 0] * 20, noise=[0.9, 0.0] * 20)
     chance = _choose("default", frame, np.eye(40), 8, neighbours=5).probability
     assert chance is not None
-    assert chance.tolist() == pytest.approx([4 / 30] * 30 + [4 / 10] * 10)
+    share = 8 / (30**0.75 + 10**0.75)  # of a cluster of n rows n ** (3 / 4)
+    assert chance.tolist() == pytest.approx([share / 30**0.25] * 30 + [share / 10**0.25] * 10)
     few = _choose("default", frame, np.eye(40), 4, neighbours=5).probability
     assert few is not None
     assert few[0] != pytest.approx(few[1])
@@ -101,7 +104,7 @@ def test_cluster_weights_by_hand() -> None:
     assert table["closeness"].to_list() == [1, 1]
     assert table["weight"].to_list() == pytest.approx([0.75, 0.4], abs=1e-3)
     # shares 0.75 : 0.4 of a budget of 1; in cluster 0 the rows share 2 : 1 by their own quality
-    chance = _choose("cluster_weighted", _frame([0, 0, 1, 1], [1.0, 0.5, 1.0, 1.0]), unit, 1, quality_power=1).probability  # fmt: skip
+    chance = _choose("cluster_weighted", _frame([0, 0, 1, 1], [1.0, 0.5, 1.0, 1.0]), unit, 1, quality_power=1, scarcity=1).probability  # fmt: skip
     total = 0.75 + 0.4
     assert chance.tolist() == pytest.approx([0.5 / total, 0.25 / total, 0.2 / total, 0.2 / total], abs=1e-3)  # type: ignore[union-attr]
 
