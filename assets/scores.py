@@ -125,7 +125,7 @@ def scores(
     )
     model = quality.QualityModel.load(learned)
     judged = quality.judge_scores(quality.score_samples(model, known), model, settings)
-    return judged.hstack([*measured.select(lm.UNCERTAINTY), verb_objects(samples["prompt"])])
+    return judged.hstack([*measured.select(lm.STORED_ONLY), verb_objects(samples["prompt"])])
 
 
 @stage(

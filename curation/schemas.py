@@ -340,6 +340,7 @@ class Scores(Judged):
     disagreement: pl.Float64 = _column(
         "mean mutual information between a token and the model over thinned models, nats", nullable=True
     )
+    ppl_text: pl.Float64 = _column("perplexity of prompt and answer together", nullable=True, gt=0)
     match: pl.Float64 = _column("probability that the answer belongs to its prompt", ge=0, le=1)
     truncation: pl.Float64 = _column("probability that the answer is cut off", ge=0, le=1)
     repetition: pl.Float64 = _column("share of the answer that repeats itself", ge=0, le=1)

@@ -445,6 +445,9 @@ class LanguageModelSettings(Section):
         description="processor time of two common cores that training may take, by reckoning and not by the clock, so that the result stays the same",
     )
     batch_tokens: int = Field(512, ge=64, description="tokens in a batch, in training")
+    whole_text: bool = Field(
+        False, description="measure the perplexity of prompt and answer together too; half as much work again"
+    )
     scoring_tokens: int = Field(1_024, ge=64, description="tokens in a batch, in scoring; a GPU wants more")
     max_tokens: int = Field(256, ge=16, description="tokens of a sample that are read; longer ones are cut")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of the matrices")

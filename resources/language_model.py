@@ -68,7 +68,7 @@ def score_once(
     Kept by the contents of a sample beside the lake. A score depends on what else was scored with it in
     the last bits only.
     """
-    said = settings.model_dump_json(include={"max_tokens", "dropout", "dropout_passes"})
+    said = settings.model_dump_json(include={"max_tokens", "dropout", "dropout_passes", "whole_text"})
     weights = checkpoints.version(model.tokenizer.name_or_path, model.model)
     cache = ContentCache(lake, f"_losses/{digest(weights, said, str(model.model.dtype))[:16]}")
     talk = samples["messages"].list.eval(pl.element().struct.json_encode()).list.join("\n")

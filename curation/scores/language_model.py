@@ -17,7 +17,7 @@ import polars as pl
 
 from curation.errors import UserError
 from curation.records import digest
-from curation.scores.causal import CURVE, LanguageModel, Queue, Rows, Turn, adopt, turns
+from curation.scores.causal import CURVE, Floats, Ids, LanguageModel, Queue, Rows, Turn, adopt, turns
 from curation.scores.difficulty import with_difficulty
 from curation.scores.fitting import Training, fit
 from curation.scores.likelihood import disagreement, mean_statistics
@@ -43,7 +43,7 @@ _INITIAL_SPREAD = 0.7
 _OPERATIONS = 6e10
 _SCORES = ("loss_conditional", "loss_alone", "ppl", "ifd", "ifd_ppl", "entropy", "least_confidence", "margin")
 #: Uncertainty, which is stored but is no part of the quality; `disagreement` where it was asked for.
-UNCERTAINTY = ("least_confidence", "margin", "disagreement")
+STORED_ONLY = ("least_confidence", "margin", "disagreement", "ppl_text")
 
 
 # -- scoring ------------------------------------------------------------------------------------
@@ -69,7 +69,8 @@ def score_answers(
         given only the token that starts every text; `ppl`, `ifd`, `ifd_ppl` as in `difficulty`; and of
         the next-token distributions over the answer given the prompt the means of `entropy`,
         `least_confidence` 1 - p₁, `margin` p₁ - p₂, and of `disagreement` (null unless
-        `dropout_passes` asks for it).
+        `dropout_passes` asks for it); and `ppl_text`, the perplexity of prompt and answer together as the
+        model reads them (null unless `whole_text` asks for it).
     """
     contexts = [[("user", prompt)] for prompt in prompts.fill_null("").to_list()]
     found = turns(model, contexts, answers.fill_null("").to_list(), room(model, settings))
@@ -145,7 +146,22 @@ def _score(
     }
     frame = pl.DataFrame(means, schema=dict.fromkeys(columns, pl.Float64))
     missing = [] if settings.dropout_passes else [pl.lit(None, pl.Float64).alias("disagreement")]
-    return with_difficulty(frame).with_columns(missing).select(*_SCORES, "disagreement")
+    text = pl.Series("ppl_text", _text_perplexity(model, ids[: len(kept)], of, rows, settings)).fill_nan(None)
+    return with_difficulty(frame).with_columns(text, *missing).select(*_SCORES, "disagreement", "ppl_text")
+
+
+def _text_perplexity(
+    model: LanguageModel, conditional: list[Ids], owner: Rows, rows: int, settings: LanguageModelSettings
+) -> Floats:
+    """Perplexity of each owner's last sequence, which holds all that was said, float64 [rows]; NaN where unknown."""
+    found = np.full(rows, np.nan)
+    last = {row: place for place, row in enumerate(owner)}
+    if settings.whole_text and last:
+        ids = [conditional[place] for place in last.values()]
+        queue = Queue(ids, np.array([len(sequence) - 1 for sequence in ids], dtype=np.int64))
+        losses = mean_statistics(model.model, queue, settings.scoring_tokens, settings.threads)[:, 0]
+        found[list(last)] = np.exp(losses)
+    return found
 
 
 def room(model: LanguageModel, settings: LanguageModelSettings) -> int:

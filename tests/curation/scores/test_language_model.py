@@ -369,7 +369,10 @@ def test_neither_order_nor_batches_change_a_score(
         [answers[row] for row in order],
         TINY.model_copy(update={"scoring_tokens": batch}),
     )
-    measured = shuffled.drop("disagreement").to_numpy(), expected.drop("disagreement")[order].to_numpy()
+    measured = (
+        shuffled.drop("disagreement", "ppl_text").to_numpy(),
+        expected.drop("disagreement", "ppl_text")[order].to_numpy(),
+    )
     assert np.allclose(*measured, rtol=1e-5, atol=1e-5)
     same_batches = scores(model, [prompts[row] for row in order], [answers[row] for row in order])
     assert same_batches.equals(expected[order])
@@ -378,16 +381,31 @@ def test_neither_order_nor_batches_change_a_score(
 def test_an_answer_without_tokens_has_no_score(model: causal.LanguageModel) -> None:
     found = scores(model, ["问", None, "问", "问"], ["", "答", None, " "])
     assert found.columns == [
-        "loss_conditional", "loss_alone", "ppl", "ifd", "ifd_ppl", "entropy", "least_confidence", "margin", "disagreement",
+        "loss_conditional", "loss_alone", "ppl", "ifd", "ifd_ppl", "entropy", "least_confidence", "margin", "disagreement", "ppl_text",
     ]  # fmt: skip
     assert found["ppl"].is_null().to_list() == [True, False, True, False]
-    assert found.drop("disagreement").null_count().row(0) == (2,) * 8
+    assert found.drop("disagreement", "ppl_text").null_count().row(0) == (2,) * 8
     assert set(found.dtypes) == {pl.Float64}
+
+
+def test_the_perplexity_of_the_whole_text_by_hand(model: causal.LanguageModel) -> None:
+    import torch
+
+    prompts, answers = PROMPTS[:3], [*ANSWERS[:2], ""]
+    found = scores(model, prompts, answers, TINY.model_copy(update={"whole_text": True}))
+    assert found.drop("ppl_text").equals(scores(model, prompts, answers).drop("ppl_text"))
+    for row in range(2):
+        turn = causal.turns(model, [[("user", prompts[row])]], [answers[row]], 48)[0]
+        ids = torch.from_numpy(model.template.conditional(turn).astype(np.int64))[None]
+        with torch.inference_mode():
+            loss = float(model.model(input_ids=ids, labels=ids).loss)
+        assert found["ppl_text"][row] == pytest.approx(math.exp(loss), rel=1e-4)
+    assert found["ppl_text"][2] is None
 
 
 def test_an_empty_frame_gives_an_empty_frame(model: causal.LanguageModel) -> None:
     found = scores(model, [], [])
-    assert found.shape == (0, 9)
+    assert found.shape == (0, 10)
     assert set(found.dtypes) == {pl.Float64}
 
 
