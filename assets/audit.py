@@ -38,7 +38,7 @@ def _pool(
     return (
         strategies.join_pool(judged_scores(judgements, scores), sft_pool, clusters)
         .join(clusters.select("record_id", "terms"), on="record_id")
-        .join(scores.select("record_id", "match", "verb_object", *measures.FAULTS), on="record_id")
+        .join(scores.select("record_id", "verb_object"), on="record_id")
         .join(embeddings.select("record_id", "vector"), on="record_id")
         .sort("record_id")
         .collect()
@@ -111,7 +111,7 @@ def strategy_comparison(
     settings="audit",
     fields=["scenes"],
     watches=["unique_docs", "domain_docs", "answers"],
-    version=3,
+    version=4,
     all_rows=["sft_set"],
     kinds=["html"],
 )

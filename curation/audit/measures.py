@@ -369,7 +369,7 @@ MEASURES: dict[str, tuple[str, bool | None]] = {
     "token_kl": ("KL divergence of the words in the set from those of the pool, bits", None),
     "token_js": ("JS divergence of the words in the set from those of the pool, 0 to 1", None),
     "mean_quality": ("mean quality score", True),
-    "noise": ("estimated share of defective samples: mean chance of the worst fault that the scores saw", False),
+    "noise": ("estimated share of defective samples: mean of the chance that the scores give each", False),
     "mean_answer_chars": ("mean length of the answers, characters", None),
     "median_answer_chars": ("median length of the answers, characters", None),
     "mean_prompt_chars": ("mean length of the prompts, characters", None),
@@ -554,7 +554,7 @@ def _measurer(
             "token_kl": kl_divergence(own.counts(), whole_words),
             "token_js": js_divergence(own.counts(), whole_words),
             "mean_quality": _mean(part["quality"]),
-            "noise": noise_estimate(part) if count else None,
+            "noise": _mean(part["noise"]) if "noise" in part.columns else None,
             "mean_answer_chars": _mean(pl.Series(lengths["answer_chars"][chosen])),
             "median_answer_chars": float(np.median(lengths["answer_chars"][chosen])) if count else None,
             "mean_prompt_chars": _mean(pl.Series(lengths["prompt_chars"][chosen])),
@@ -564,17 +564,6 @@ def _measurer(
         return values
 
     return measured
-
-
-#: Scores that are the chance or share of a fault; `match` is the chance of its absence.
-FAULTS = ("truncation", "repetition", "garble", "markup", "language_mismatch")
-
-
-def noise_estimate(rows: pl.DataFrame) -> float | None:
-    """Mean over the rows of the largest of 1 - match and the other fault scores; None where there are none."""
-    faults = [pl.col(name) for name in FAULTS if name in rows.columns]
-    faults += [1 - pl.col("match")] if "match" in rows.columns else []
-    return _mean(rows.select(pl.max_horizontal(faults)).to_series()) if faults else None
 
 
 def _key(mask: np.ndarray) -> bytes:

@@ -163,12 +163,6 @@ def test_resampling_meets_the_reference() -> None:
         measures.resampling_rates(groups, np.zeros(3))
 
 
-def test_noise_is_the_worst_fault() -> None:
-    rows = pl.DataFrame({"match": [0.9, 0.2], "truncation": [0.3, 0.1]})
-    assert measures.noise_estimate(rows) == pytest.approx((0.3 + 0.8) / 2)
-    assert measures.noise_estimate(pl.DataFrame({"quality": [1.0]})) is None
-
-
 def test_share_of_rows_with_a_near_duplicate() -> None:
     unit = exact_unit(np.array([[1, 0], [1, 0.01], [0, 1], [-1, 0]]))
     assert measures.near_duplicate_share(unit) == 0.5
@@ -193,6 +187,7 @@ def _pool(n: int = 80) -> tuple[pl.DataFrame, np.ndarray]:
 
 def test_side_by_side() -> None:
     frame, vectors = _pool()
+    frame = frame.with_columns(noise=1 - pl.col("quality"))
     chosen = frame.sort("quality", descending=True).head(20)["record_id"]
     rows = measures.measure_selection(frame, vectors, chosen, seed=0)
     schemas.conform("selection_report", rows.with_columns(run_id=pl.lit("0" * 32)))
@@ -200,6 +195,8 @@ def test_side_by_side() -> None:
     assert by_name["samples"]["selected"] == by_name["samples"]["random"] == 20
     assert by_name["samples"]["pool"] == 80
     assert by_name["mean_quality"]["selected"] > by_name["mean_quality"]["random"]
+    assert by_name["noise"]["pool"] == pytest.approx(1 - by_name["mean_quality"]["pool"])
+    assert by_name["noise"]["selected"] < by_name["noise"]["random"]
     assert by_name["cluster_js"]["pool"] == 0
     assert by_name["neighbourhood_coverage"]["pool"] == by_name["cluster_coverage"]["pool"] == 1
     assert by_name["language_share.zh"]["pool"] == 0.5
