@@ -27,8 +27,8 @@ def scarcity(share: float, settings: SelectionSettings) -> float:
     """s = max(0, 1 - share * neighbours), or what the settings say: how few neighbourhoods can have a choice of their own.
 
     It is 1 where next to nothing is chosen, so that one sample must stand for many, and 0 from the share
-    on at which every neighbourhood has a choice. To go on asking for the surest, best and most central
-    samples would then only move the choice away from the pool.
+    on at which every neighbourhood has a choice. To go on asking for the best and most central samples
+    would then only move the choice away from the pool.
     """
     if settings.scarcity is not None:
         return settings.scarcity
@@ -36,16 +36,17 @@ def scarcity(share: float, settings: SelectionSettings) -> float:
 
 
 def quality_weight(settings: SelectionSettings, scarce: float) -> pl.Expr:
-    """(P / (P + p) * q ** a) ** s: p is the chance that the sample is defective (`noise`), P its mean over the pool.
+    """(P / (P + p)) ** (1 + s) * q ** (a s): p is the chance that the sample is defective (`noise`), P its mean over the pool.
 
-    A sample as doubtful as the mean counts half, one twice as doubtful a third. q is the quality in
-    [0, 1], a is `quality_power`, s the `scarcity`. A null p counts as 0, a null q as 0; neither factor
-    goes below `FLOOR`.
+    Where room is plenty, a sample as doubtful as the mean counts half and one twice as doubtful a third;
+    where it is scarce, the square of that. q is the quality in [0, 1], a is `quality_power`, s the
+    `scarcity`. A null p counts as 0, a null q as 0; neither factor goes below `FLOOR`.
     """
     quality = pl.col("quality").fill_null(0.0).fill_nan(0.0).clip(FLOOR, 1.0)
     noise = pl.col("noise").fill_null(0.0).fill_nan(0.0).clip(0.0, 1.0)
     mean = pl.max_horizontal(noise.mean(), pl.lit(FLOOR))
-    return ((mean / (mean + noise)).clip(FLOOR, 1.0) * quality.pow(settings.quality_power)).pow(scarce)
+    sound = (mean / (mean + noise)).clip(FLOOR, 1.0)
+    return sound.pow(1 + scarce) * quality.pow(settings.quality_power * scarce)
 
 
 def diversity_weight(settings: SelectionSettings, scarce: float) -> pl.Expr:

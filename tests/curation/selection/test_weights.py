@@ -41,7 +41,7 @@ def test_weights_by_hand() -> None:
     frame = pl.DataFrame(
         {
             "quality": [1.0, 0.25, None, 1.0],
-            "noise": [0.1, 0.0, None, 0.3],  # 0.1 in the mean
+            "noise": [0.1, 0.0, None, 0.3],  # 0.1 in the mean, a null counted as 0
             "cluster": [0, 0, 0, 1],
             "covers": [0, 3, 0, 15],
         }
@@ -49,18 +49,18 @@ def test_weights_by_hand() -> None:
     settings = SelectionSettings(quality_power=2, diversity_power=1, neighbours=10)
     got = with_weights(frame, settings, share=0.05)
     assert got["scarcity"].to_list() == [0.5] * 4  # half of the neighbourhoods have a choice
-    assert got["quality_weight"].to_list() == pytest.approx([0.5**0.5, 0.25, 0.001, 0.5])
+    assert got["quality_weight"].to_list() == pytest.approx([0.5**1.5, 0.25, 0.001, 0.25**1.5])
     common, rare = (2 / 3) ** (3 / 8), 2 ** (3 / 8)  # mean size 2, sizes 3 and 1
     assert got["diversity_weight"].to_list() == pytest.approx([common, common * 2**0.5, common, rare * 2])
     assert got["weight"].to_list() == (got["quality_weight"] * got["diversity_weight"]).to_list()
     flat = with_weights(frame.drop("noise"), SelectionSettings(quality_power=0, diversity_power=0), 0.01)
     assert flat["weight"].to_list() == [1, 1, 1, 1]
     whole = with_weights(frame, settings.model_copy(update={"scarcity": 1.0}), share=0.05)
-    assert whole["quality_weight"].to_list() == pytest.approx([0.5, 0.0625, 1e-6, 0.25])
+    assert whole["quality_weight"].to_list() == pytest.approx([0.25, 0.0625, 1e-6, 0.0625])
 
 
 def test_where_every_neighbourhood_has_a_choice_only_crowds_count_less() -> None:
-    frame = _frame([0] * 30 + [1] * 10, [0.1, 0.9] * 20, covers=[9, 0] * 20, noise=[0.9, 0.0] * 20)
+    frame = _frame([0] * 30 + [1] * 10, [0.1, 0.9] * 20, covers=[9, 0] * 20)
     chance = _choose("default", frame, np.eye(40), 8, neighbours=5).probability
     assert chance is not None
     share = 8 / (30**0.75 + 10**0.75)  # of a cluster of n rows n ** (3 / 4)
