@@ -20,6 +20,10 @@ from curation.scores.tiles import LANES, ROWS, multiply
 
 _ZERO, _ONE, _MOST, _LOWEST = np.float32(0), np.float32(1), np.float32(80), np.float32(-1e30)
 
+#: Sums keep their order: a loop that may be reordered comes out otherwise when it is compiled than when it is
+#: read from the cache.
+_EXACT = {"nnan", "ninf", "nsz"}
+
 
 def narrow(value: Any, like: Any) -> Any:
     """A float32 as it is or, where `like` is the bits of a bfloat16, as such bits. In compiled code only."""
@@ -39,7 +43,7 @@ def _narrow(value: Any, like: Any) -> Any:
     return lambda value, like: np.float32(value)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=_EXACT)
 def add_and_norm(
     states: np.ndarray, added: np.ndarray, weight: np.ndarray, epsilon: float, found: np.ndarray
 ) -> None:
@@ -57,7 +61,7 @@ def add_and_norm(
             out[column] = narrow(state[column] * scale * weight[column], out[column])
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")  # no check of each divisor
+@njit(cache=True, nogil=True, fastmath=_EXACT, error_model="numpy")  # no check of each divisor
 def gate(gates: np.ndarray, values: np.ndarray) -> None:
     """SwiGLU: silu(gates) · values, in place of the gates."""
     for place in range(len(gates)):
@@ -68,7 +72,7 @@ def gate(gates: np.ndarray, values: np.ndarray) -> None:
             opened[column] = narrow(x * share * wide(value[column]), opened[column])
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=_EXACT)
 def _turned(row: np.ndarray, cos: np.ndarray, sin: np.ndarray, scale: np.float32, found: np.ndarray) -> None:
     """A head of a query or key turned by its position (rotary embedding), in float32."""
     half = len(row) // 2
@@ -83,7 +87,7 @@ def _whole(number: int) -> int:
     return (number + LANES - 1) // LANES * LANES
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=_EXACT)
 def attend(
     queries: np.ndarray,
     keys: np.ndarray,
@@ -134,13 +138,13 @@ def attend(
         start = end
 
 
-@njit(cache=True, nogil=True, fastmath=True, inline="always")
+@njit(cache=True, nogil=True, fastmath=_EXACT, inline="always")
 def _ordered(bits: np.int32) -> np.int32:
     """The bits of floats as integers that stand in the same order; and back."""
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=_EXACT)
 def _largest(row: np.ndarray) -> np.float32:
     """The largest of a row: of integers, since of floats compilers take it one by one."""
     top = _ordered(np.float32(_LOWEST).view(np.int32))
@@ -149,7 +153,7 @@ def _largest(row: np.ndarray) -> np.float32:
     return _ordered(top).view(np.float32)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=_EXACT)
 def _softmax(row: np.ndarray, seen: int) -> None:
     """Softmax of the first `seen` of a row, in place; the others become 0."""
     top = _largest(row[:seen])
