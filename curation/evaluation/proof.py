@@ -15,12 +15,10 @@ import polars as pl
 
 from curation.audit import comparison
 from curation.audit.comparison import Arm
-from curation.evaluation.defects import curate, no_model_to_load
-from curation.evaluation.reading import read_lines
-from curation.lsa import Lsa
+from curation.evaluation.curated import TEXT, Curated, curate_folder, structure
 from curation.scores import language_model as lm
 from curation.scores.trials import from_scratch
-from curation.selection import clusters, strategies
+from curation.selection import strategies
 from curation.settings import Profile
 
 #: Folds, and samples held out in each.
@@ -66,12 +64,7 @@ def evaluate_proof(
     UserError
         A file is missing or lacks a column, or the profile names a language model to load.
     """
-    no_model_to_load(profile)
-    data = read_lines(folder, "data", ["id", "instruction", "output"])
-    labels = read_lines(folder, "labels", ["id", "defect"])
-    judged, scored = curate(data, folder, profile)
-    truth = data.select("id").join(labels, on="id", how="left", maintain_order="left")
-    pool, vectors = _pool(judged, scored, truth, profile)
+    pool, vectors = _pool(curate_folder(folder, profile), profile)
     wanted = {"comparison_seeds": seeds, "comparison_whole": whole, "comparison_heldout": HELDOUT}
     settings = profile.audit.model_copy(update=wanted | {"strategies": ("default", "longest")})
     oracle = Arm("random", pool["heldout"].to_numpy(), apart=False)
@@ -87,20 +80,10 @@ def evaluate_proof(
     return figures(compared)
 
 
-def _pool(
-    judged: pl.DataFrame, scored: pl.DataFrame, truth: pl.DataFrame, profile: Profile
-) -> tuple[pl.DataFrame, np.ndarray]:
+def _pool(curated: Curated, profile: Profile) -> tuple[pl.DataFrame, np.ndarray]:
     """All rows, with what strategies need of those that were kept, and a vector of each."""
-    sound = judged.filter(pl.col("verdict") == "kept").sort("record_id")
-    text = pl.concat_str(pl.col("prompt", "answer").fill_null(""), separator="\n")
-    encoder = Lsa.fit(sound.select(text).to_series(), profile.sample_encoder, profile.seed)
-    scored = scored.filter(pl.col("reason").is_null())
-    able = sound.filter(pl.col("record_id").is_in(scored["record_id"].implode()))
-    texts = able.select(text).to_series()
-    table = clusters.cluster_samples(
-        able["record_id"], encoder.transform(texts), texts, profile.selection, profile.seed
-    )
-    kept = strategies.join_pool(scored, able, table)
+    made, judged, truth = structure(curated, profile), curated.pool, curated.truth
+    kept = strategies.join_pool(made.scores, made.rows, made.clusters)
     source = pl.col("source") if "source" in truth.columns else pl.lit(None, dtype=pl.String)
     labelled = truth.select(
         record_id=judged["record_id"], heldout=pl.col("defect").is_null(), native_source=source
@@ -115,7 +98,7 @@ def _pool(
             group=pl.coalesce("native_source", pl.col("cluster").cast(pl.String)),
         )
     )
-    return pool, encoder.transform(pool.select(text).to_series())
+    return pool, made.encoder.transform(pool.select(TEXT).to_series())
 
 
 def figures(compared: pl.DataFrame) -> dict[str, float]:

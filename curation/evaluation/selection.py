@@ -16,10 +16,9 @@ import polars as pl
 
 from curation import progress
 from curation.audit import measures
-from curation.evaluation.defects import DUPLICATES, curate, no_model_to_load
-from curation.evaluation.reading import read_lines
-from curation.lsa import Lsa
-from curation.selection import clusters, strategies
+from curation.evaluation.curated import curate_folder, structure
+from curation.evaluation.defects import DUPLICATES
+from curation.selection import strategies
 from curation.selection.geometry import exact_unit
 from curation.settings import Profile, SelectionSettings, Strategy
 
@@ -54,21 +53,10 @@ def evaluate_selection(folder: Path, profile: Profile) -> dict[str, float]:
     UserError
         A file is missing or lacks a column, or the profile names a language model to load.
     """
-    no_model_to_load(profile)
-    data = read_lines(folder, "data", ["id", "instruction", "output"])
-    labels = read_lines(folder, "labels", ["id", "defect"])
-    pool, scored = curate(data, folder, profile)
-    truth = data.select("id").join(labels, on="id", how="left", maintain_order="left")
-    truth = truth.with_columns(record_id=pool["record_id"])
-    sound = pool.filter(pl.col("verdict") == "kept").sort("record_id")
-    texts = sound.select(pl.concat_str("prompt", pl.lit("\n"), "answer")).to_series()
-    points = Lsa.fit(texts, profile.sample_encoder, profile.seed).transform(texts)
-    scored = scored.filter(pl.col("reason").is_null())
-    able = sound["record_id"].is_in(scored["record_id"].implode())
-    table = clusters.cluster_samples(
-        sound["record_id"].filter(able), points[able.to_numpy()], texts.filter(able), profile.selection, profile.seed
-    )  # fmt: skip
-    return figures(sound, scored, table, points, truth, profile)
+    curated = curate_folder(folder, profile)
+    truth = curated.truth.with_columns(record_id=curated.pool["record_id"])
+    made = structure(curated, profile)
+    return figures(made.rows, made.scores, made.clusters, made.vectors, truth, profile)
 
 
 def figures(
