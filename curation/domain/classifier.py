@@ -283,7 +283,7 @@ def _fit(
     balance = (w * (1 - y)).sum() / max((w * y).sum(), 1e-9)
     mass = w * (y * balance + 1 - y)
     label = y * balance / np.maximum(y * balance + 1 - y, 1e-12)
-    mass = mass / mass.sum()
+    mass = mass / max(mass.sum(), 1e-12)
 
     def loss(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
         z = x @ coefficients[:-1] + coefficients[-1]

@@ -11,8 +11,9 @@ import pytest
 from curation import schemas
 from curation.scores import quality
 from curation.scores.combination import information
-from curation.scores.language_model import UNCERTAINTY
+from curation.scores.language_model import STORED_ONLY
 from curation.scores.made_up import KINDS
+from curation.scores.verb_objects import verb_objects
 from curation.settings import ScoreSettings
 
 SETTINGS = ScoreSettings(made_up=40, folds=2, false_positive_rate=0.02)
@@ -67,8 +68,10 @@ def test_defects_score_worse_than_what_they_were_made_of(
 
 
 def test_a_sound_pool_is_kept(pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame) -> None:
-    unknown = [pl.lit(None, dtype=pl.Float64).alias(name) for name in UNCERTAINTY]
-    judged = quality.judge_scores(scores, model, SETTINGS).with_columns(unknown)
+    unknown = [pl.lit(None, dtype=pl.Float64).alias(name) for name in STORED_ONLY]
+    judged = quality.judge_scores(scores, model, SETTINGS).with_columns(
+        *unknown, verb_objects(pool["prompt"])
+    )
     assert schemas.conform("scores", judged.with_columns(run_id=pl.lit("0" * 32))).height == len(pool)
     assert (judged["verdict"] == "kept").mean() > 0.9
     assert judged["record_id"].to_list() == pool["record_id"].to_list()
