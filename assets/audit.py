@@ -19,7 +19,7 @@ from curation import lineage, schemas, vectors
 from curation.audit import comparison, measures, plots, queue, report
 from curation.domain.classifier import DomainClassifier
 from curation.domain.recall import host_shares
-from curation.scores.trials import fine_tuning, from_scratch
+from curation.scores.trials import NgramTrials, fine_tuning, from_scratch
 from curation.selection import strategies
 from curation.settings import AuditSettings
 from curation.verdicts import KEPT
@@ -67,6 +67,7 @@ def _with_dropped(kept: pl.DataFrame, sft_pool: pl.LazyFrame) -> pl.DataFrame:
     settings="audit",
     fields=[
         "strategies",
+        "comparison_model",
         "comparison_seeds",
         "comparison_share",
         "comparison_epochs",
@@ -93,10 +94,11 @@ def strategy_comparison(
     pool = _with_dropped(kept, sft_pool)
     model_settings = run.profile.scores.language_model
     if model_settings.model:
-        trainer = fine_tuning(lambda: models.load_base_model(model_settings), model_settings)
+        trials = fine_tuning(lambda: models.load_base_model(model_settings), model_settings)
     else:
         learned = models.load_language_model(model_settings, run.learned("language_model"))
-        trainer = from_scratch(learned.tokenizer, model_settings)
+        trials = from_scratch(learned.tokenizer, model_settings)
+    trainer = NgramTrials(trials) if settings.comparison_model == "ngrams" else trials
     compared = comparison.compare_strategies(
         pool, vectors.matrix(pool["vector"]), trainer, comparison.arms_of(pool, settings), settings, run.profile.selection, run.seed,
         run.artefact / "trainings.jsonl",

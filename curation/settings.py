@@ -725,6 +725,10 @@ class AuditSettings(Section):
     strategies: tuple[Strategy, ...] = Field(
         ("default", "random", "longest"), description="strategies to compare by training"
     )
+    comparison_model: Literal["transformer", "ngrams"] = Field(
+        "transformer",
+        description="what is trained: the small language model (or the one that is named), or an n-gram model, which takes a second and differs less by chance",
+    )
     comparison_seeds: int = Field(
         2, ge=0, le=50, description="folds of the comparison, each with a seed of its own; 0: no comparison"
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -35,7 +35,17 @@ _Told = tuple[float, float, int]
 
 
 class Trainer(Protocol):
-    """What trains fresh models, such as `curation.scores.trials.Trials`."""
+    """What trains fresh models, such as `curation.scores.trials.Trials`.
+
+    `workers` trainings are made at the same time, in processes of their own if there are several;
+    `version` changes with whatever changes their losses.
+    """
+
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def version(self) -> str: ...
 
     def tokens(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
         """Tokens that are learned of each sample, int64 [n], at least 1."""
@@ -139,29 +149,67 @@ def compare_strategies(
     folds = settings.comparison_seeds if len(able) >= 2 * settings.comparison_heldout else 0
     runs = [(fold, name) for fold in range(folds) for name, arm in arms.items() if fold < arm.folds]
     noted = _Journal(journal)
-    rows = []
-    for fold, name in progress.track(runs, "trainings"):
+    trials = []
+    for fold, name in progress.track(runs, "choices"):
         number = seed + fold
         held, free = _split(pool, unit, able, settings.comparison_heldout, within.max_similarity, number)
         chosen = _choice(pool, unit, arms[name], free, tokens, within, number)
         once = budget if arms[name].strategy else int(tokens[chosen].sum())
+        left_out = pool.height - int(free.sum()) - len(held)
         reads = round(once * settings.comparison_epochs)
         ids = (record for which in (chosen, held) for record in pool["record_id"][which])
-        known = digest(str(number), str(reads), *ids)
-        told = noted.get(known)
-        if told is None:
-            learned, asked = (
-                ([prompts[row] for row in which], [answers[row] for row in which]) for which in (chosen, held)
-            )
-            losses = trainer.losses(learned, asked, reads, number)
-            told = noted.put(known, _means(losses, pool["group"][held]))
-        key = digest("strategy_comparison", name, str(number))
-        left_out = pool.height - int(free.sum()) - len(held)
-        rows.append((key, name, number, len(chosen), reads, *told, len(held), budget, left_out))
+        known = digest(trainer.version, str(number), str(reads), *ids)
+        trials.append(_Trial(name, number, chosen, held, reads, left_out, known))
+    new = [trial for trial in trials if trial.known not in noted]
+    for trial, losses in progress.track(_trained(new, prompts, answers, trainer), "trainings", len(new)):
+        noted.put(trial.known, _means(losses, pool["group"][trial.held]))
+    rows = [
+        (
+            digest("strategy_comparison", trial.arm, str(trial.seed)), trial.arm, trial.seed, len(trial.chosen),
+            trial.reads, *noted[trial.known], len(trial.held), budget, trial.left_out,
+        )
+        for trial in trials
+    ]  # fmt: skip
     frame = pl.DataFrame(rows, schema=_ROW, orient="row")
     evidence = [name for name in _ROW if name not in ("record_id", "strategy")]
     noted_only = ("groups", "heldout", "budget_tokens", "left_out_near_heldout")
     return verdicts.judge(frame, [], **{name: pl.col(name) for name in evidence}).drop(noted_only)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One training: the rows that an arm chose in a fold, those held out, and how many tokens are read."""
+
+    arm: str
+    seed: int
+    chosen: np.ndarray
+    held: np.ndarray
+    reads: int
+    left_out: int
+    known: str
+
+
+def _trained(
+    trials: Sequence[_Trial], prompts: list[str], answers: list[str], trainer: Trainer
+) -> Iterator[tuple[_Trial, np.ndarray]]:
+    """Each trial with its losses, as they come: the longest are begun first, so that no core waits at the end."""
+    from joblib import Parallel, delayed
+
+    def texts(rows: np.ndarray) -> tuple[list[str], list[str]]:
+        return [prompts[row] for row in rows], [answers[row] for row in rows]
+
+    order = sorted(range(len(trials)), key=lambda place: (-trials[place].reads, place))
+    workers = max(1, min(trainer.workers, len(trials)))
+    made = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch=workers, batch_size=1)(
+        delayed(_losses_of)(trainer, place, texts(trial.chosen), texts(trial.held), trial.reads, trial.seed)
+        for place, trial in ((place, trials[place]) for place in order)
+    )
+    for place, losses in made:
+        yield trials[place], losses
+
+
+def _losses_of(trainer: Trainer, place: int, *asked: Any) -> tuple[int, np.ndarray]:
+    return place, trainer.losses(*asked)
 
 
 def _means(losses: np.ndarray, groups: pl.Series) -> tuple[float, float, int]:
@@ -216,15 +264,18 @@ class _Journal:
                 continue
             self._known[key] = told
 
-    def get(self, key: str) -> _Told | None:
-        return self._known.get(key)
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
 
-    def put(self, key: str, told: _Told) -> _Told:
+    def __getitem__(self, key: str) -> _Told:
+        return self._known[key]
+
+    def put(self, key: str, told: _Told) -> None:
+        self._known[key] = told
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with self.file.open("a", encoding="utf-8") as lines:
                 lines.write("\n" + json.dumps([key, told]))  # a new line even where the last was cut off
-        return told
 
 
 def interval(values: Sequence[float], confidence: float = _CONFIDENCE) -> tuple[float, float, float]:

@@ -17,7 +17,7 @@ from curation.audit import comparison
 from curation.audit.comparison import Arm
 from curation.evaluation.curated import TEXT, Curated, curate_folder, structure
 from curation.scores import language_model as lm
-from curation.scores.trials import from_scratch
+from curation.scores.trials import NgramTrials, from_scratch
 from curation.selection import strategies
 from curation.settings import Profile
 
@@ -35,6 +35,8 @@ def evaluate_proof(
     plot: Path | None = None,
 ) -> dict[str, float]:
     """Train the same small model on what each strategy chooses, and measure it on clean samples.
+
+    The model is that of `profile.audit.comparison_model`.
 
     Parameters
     ----------
@@ -71,7 +73,8 @@ def evaluate_proof(
     arms = comparison.arms_of(pool, settings) | {"oracle": oracle}
     texts = pool["prompt"].fill_null("").to_list(), pool["answer"].fill_null("").to_list()
     model = profile.scores.language_model
-    trainer = from_scratch(lm.train_tokenizer([*texts[0], *texts[1]], model.vocabulary), model)
+    trials = from_scratch(lm.train_tokenizer([*texts[0], *texts[1]], model.vocabulary), model)
+    trainer = NgramTrials(trials) if settings.comparison_model == "ngrams" else trials
     compared = comparison.compare_strategies(
         pool, vectors, trainer, arms, settings, profile.selection, profile.seed, journal
     )

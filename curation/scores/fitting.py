@@ -104,12 +104,12 @@ def fit(
     optimiser = _optimiser(network, training)
     ours = digest(str(asdict(training)), *_fingerprints(samples), *_fingerprints(heldout))
     at = _resume(checkpoint, network, optimiser, ours)
-    heldout_queue = _layout(model, heldout, training, np.random.default_rng([training.seed, 2]))
+    heldout_queue = layout(model, heldout, training, np.random.default_rng([training.seed, 2]))
     thinning = likelihood.thinned(network, training.dropout) if training.dropout else nullcontext()
     with torch_threads(1), ThreadPoolExecutor(min(training.threads, _SPLIT)) as pool, thinning as thin:
         while samples and at.tokens < training.tokens:
             rng = np.random.default_rng([training.seed, 1, at.epoch])
-            queue = _layout(model, samples, training, rng)
+            queue = layout(model, samples, training, rng)
             for number, rows in enumerate(_shuffled_batches(queue, training.batch_tokens, rng)):
                 if number < at.done:
                     continue
@@ -151,7 +151,7 @@ def _optimiser(network: Any, training: Training) -> Any:
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)
 
 
-def _layout(
+def layout(
     model: LanguageModel, samples: Sequence[Turn], training: Training, rng: np.random.Generator
 ) -> Queue:
     """Sequences to learn from: most with the context, some without it.

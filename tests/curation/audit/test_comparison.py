@@ -22,6 +22,8 @@ Texts = tuple[list[str], list[str]]
 class Fake:
     """Trains nothing: the loss falls with the length of the answers, and is higher for every second sample."""
 
+    workers, version = 1, "fake"
+
     def __init__(self) -> None:
         self.seen: list[tuple[Texts, Texts, int, int]] = []
 
@@ -108,6 +110,7 @@ def test_what_was_dropped_is_drawn_by_nobody_but_the_uncurated_arm() -> None:
     dropped = {f"问{i}" for i in range(25)}
     names = rows["strategy"].to_list()
     assert names.count("whole_pool") == 1
+    names.sort(key=lambda name: name != "whole_pool")  # what takes longest is begun first
     for name, (chosen, heldout, tokens, _) in zip(names, trainer.seen, strict=True):
         assert bool(dropped & set(chosen[0])) == (name == "uncurated")
         assert not dropped & set(heldout[0])
@@ -135,6 +138,26 @@ def test_a_comparison_that_was_stopped_goes_on(tmp_path: Path) -> None:
     assert rows.equals(_compare(frame, vectors, Fake()))
     assert rows.equals(_compare(frame, vectors, done := Fake(), journal=journal))
     assert not done.seen
+
+
+def test_processes_change_nothing_but_the_time() -> None:
+    class Two(Fake):
+        workers = 2
+
+    frame, vectors = _pool()
+    settings = SETTINGS.model_copy(update={"comparison_whole": 1})
+    assert _compare(frame, vectors, two := Two(), settings).equals(_compare(frame, vectors, Fake(), settings))
+    assert not two.seen  # they were made elsewhere
+
+
+def test_a_journal_of_other_trainings_is_not_taken_for_these(tmp_path: Path) -> None:
+    class Other(Fake):
+        version = "other"
+
+    frame, vectors = _pool()
+    _compare(frame, vectors, Fake(), journal=tmp_path / "trainings.jsonl")
+    _compare(frame, vectors, other := Other(), journal=tmp_path / "trainings.jsonl")
+    assert len(other.seen) == 9
 
 
 def test_near_copies_of_held_out_samples_leave_the_pool() -> None:

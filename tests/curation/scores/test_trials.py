@@ -30,6 +30,21 @@ def test_what_resembles_the_held_out_samples_teaches_more(scratch: trials.Trials
     assert (near == scratch.losses((PROMPTS[:40], ANSWERS[:40]), held, 3_000, seed=3)).all()
 
 
+def test_n_grams_are_trials_too(scratch: trials.Trials) -> None:
+    counted = trials.NgramTrials(scratch)
+    held = PROMPTS[40:], ANSWERS[40:]
+    near = counted.losses((PROMPTS[:40], ANSWERS[:40]), held, 3_000, seed=3)
+    far = counted.losses((PROMPTS[:40], ["。，！？" * 3] * 40), held, 3_000, seed=3)
+    assert near.mean() < far.mean() - 0.1
+    little = counted.losses((PROMPTS[:40], ANSWERS[:40]), held, 60, seed=3)
+    assert near.mean() < little.mean() - 0.1  # no more is counted than was asked for
+    assert (near == counted.losses((PROMPTS[:40], ANSWERS[:40]), held, 3_000, seed=3)).all()
+    empty = counted.losses((PROMPTS[:4], ANSWERS[:4]), (["问", "问"], ["", "答"]), 50, seed=0)
+    assert np.isnan(empty[0])
+    assert np.isfinite(empty[1])
+    assert counted.version != scratch.version
+
+
 def test_an_answer_without_a_token_has_no_loss(scratch: trials.Trials) -> None:
     losses = scratch.losses((PROMPTS[:4], ANSWERS[:4]), (["问", "问"], ["", "答"]), 50, seed=0)
     assert np.isnan(losses[0])
@@ -47,9 +62,9 @@ def test_tokens_are_those_that_the_training_counts(
     seen: list[int] = []
 
     def fit(model: object, samples: list[object], heldout: object, training: Training) -> None:
-        from curation.scores.fitting import _layout
+        from curation.scores.fitting import layout
 
-        seen.append(int(_layout(model, samples, training, np.random.default_rng(0)).scored.sum()))  # type: ignore[arg-type]
+        seen.append(int(layout(model, samples, training, np.random.default_rng(0)).scored.sum()))  # type: ignore[arg-type]
 
     monkeypatch.setattr(trials, "fit", fit)
     one.losses(texts, ([], []), 10, seed=0)
