@@ -419,6 +419,9 @@ class PoolSettings(Section):
         le=100,
         description="English words in a row shared with a benchmark question that count as a leak",
     )
+    leak_share: Share = Field(
+        0.5, description="share of the question's trigrams that prompt or answer must hold besides, at least"
+    )
     dedup: SampleDedupSettings = Field(
         SampleDedupSettings(),  # type: ignore[call-arg]
         description="exact and near duplicates",

@@ -1,15 +1,18 @@
-"""Contamination: training texts that share a long run with a benchmark question.
+"""Contamination: training texts that hold a benchmark question.
 
-Belongs here: finding the runs. Does not belong here: what becomes of the sample (`pool.samples`).
+Belongs here: finding them. Does not belong here: what becomes of the sample (`pool.samples`).
 
-The rule is the usual one for decontamination (Brown et al. 2020, "Language models are few-shot
+A text is looked at by the usual rule for decontamination (Brown et al. 2020, "Language models are few-shot
 learners", appendix C: 13-grams), counted in characters for scripts written without spaces and in words
-for the others. Texts are compared in the canonical form: NFKC, lower case, letters and digits only.
+for the others. By that alone a paragraph of a law, or a phrase of exams, would be a leak; so the text has to hold
+a good part of the question too, in whatever pieces: a question that was edited here and there is found as well.
+Texts are compared in the canonical form: NFKC, lower case, letters and digits only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,8 +25,16 @@ from curation.text import blocks
 COMMON = 3
 #: A short benchmark text of fewer units (characters or words) than this must be the whole text.
 MIN_CONTAINED = 6
-LEAKS = {"record_id": pl.String, "benchmark_id": pl.String, "match": pl.String, "length": pl.UInt32}
-_FOUND = LEAKS | {"spaced": pl.Boolean, "after": pl.String}
+LEAKS = {
+    "record_id": pl.String, "benchmark_id": pl.String, "match": pl.String, "length": pl.UInt32, "share": pl.Float64,
+}  # fmt: skip
+#: Share of a question's trigrams that a text has to hold.
+LEAST_SHARE = 0.5
+_TRIGRAM = 3
+_FOUND = {name: kind for name, kind in LEAKS.items() if name != "share"} | {
+    "spaced": pl.Boolean,
+    "after": pl.String,
+}
 _CONTEXT = 8
 #: Characters that an option has at most.
 _OPTION = 120
@@ -53,9 +64,13 @@ def _folded(texts: pl.Series) -> pl.Series:
 
 
 def find_leaks(
-    texts: pl.DataFrame, benchmark: pl.DataFrame, n_chars: int = 13, n_words: int = 10
+    texts: pl.DataFrame,
+    benchmark: pl.DataFrame,
+    n_chars: int = 13,
+    n_words: int = 10,
+    least_share: float = LEAST_SHARE,
 ) -> pl.DataFrame:
-    """The longest run that each record shares with a benchmark question.
+    """The benchmark question that each record holds, and the longest run that they share.
 
     Parameters
     ----------
@@ -69,11 +84,13 @@ def find_leaks(
         spaces.
     n_words
         Words in a row that make a leak in a script written with spaces.
+    least_share
+        Share of the question's different trigrams (of characters or words) that one text of the record has to hold.
 
     Returns
     -------
     One row for each record that leaks, sorted by record_id: record_id, benchmark_id, match (the shared
-    run in its canonical form) and length (its characters or words).
+    run in its canonical form), length (its characters or words), and share (of the question that is there).
 
     Notes
     -----
@@ -81,7 +98,8 @@ def find_leaks(
     fewer than `MIN_CONTAINED` units, when it is the whole text. Stock phrases do not count: what more
     than `COMMON` benchmark questions hold, and what is shorter than two runs and is followed in the texts
     by more than `COMMON` different continuations (a leaked question is followed by its options, a phrase
-    by anything). N-grams are looked up by a 64-bit hash, and every hit is compared.
+    by anything). Of the forms in which a question comes, one that is shorter than two runs says little
+    without its options: in a text of more than twice its length only the longest form counts. N-grams are looked up by a 64-bit hash, and every hit is compared.
     """
     questions = benchmark.select("id", text=pl.col("text").cast(pl.String)).drop_nulls().sort("id")
     kinds: list[_Characters | _Words] = [
@@ -99,8 +117,9 @@ def find_leaks(
         found += [_runs(part, index) for index in indices] + short.find(part)
         done += len(block)
         progress.report("contamination", done, texts.height)
-    leaks = _without_phrases(pl.concat(found), pl.when("spaced").then(2 * n_words).otherwise(2 * n_chars))
-    ranked = leaks.sort(
+    two_runs = pl.when("spaced").then(2 * n_words).otherwise(2 * n_chars)
+    leaks = _with_shares(_without_phrases(pl.concat(found), two_runs), texts, questions, n_chars, n_words)
+    ranked = leaks.filter(pl.col("share") >= least_share).sort(
         "record_id", "length", "benchmark_id", "match", descending=[False, True, False, False]
     )
     return ranked.unique("record_id", keep="first", maintain_order=True).select(*LEAKS)
@@ -142,6 +161,45 @@ def phrasings(benchmark: pl.DataFrame) -> pl.DataFrame:
 def _without_phrases(found: pl.DataFrame, long: pl.Expr) -> pl.DataFrame:
     """Leave out short runs that are followed by many different texts."""
     return found.filter((pl.col("length") >= long) | (pl.col("after").n_unique().over("match") <= COMMON))
+
+
+def _with_shares(
+    found: pl.DataFrame, texts: pl.DataFrame, questions: pl.DataFrame, n_chars: int, n_words: int
+) -> pl.DataFrame:
+    """Add the share of the question that the record holds: the largest over its texts and the question's forms."""
+    shares = pl.Series(np.zeros(found.height))
+    for spaced, run in ((False, n_chars), (True, n_words)):
+        rows = found["spaced"].eq(spaced).arg_true()
+        pairs = found[rows].select("record_id", "benchmark_id")
+        of_texts = _grams_by(texts, "record_id", pairs["record_id"], spaced)
+        of_questions = _grams_by(questions, "id", pairs["benchmark_id"], spaced)
+        held = [_share(of_texts[record], of_questions[asked], 2 * run) for record, asked in pairs.iter_rows()]
+        shares = shares.scatter(rows, pl.Series(held, dtype=pl.Float64))
+    return found.with_columns(share=shares)
+
+
+def _grams_by(
+    frame: pl.DataFrame, key: str, wanted: pl.Series, spaced: bool
+) -> dict[str, list[tuple[int, set[Any]]]]:
+    """For each wanted key the units and the different trigrams of its texts."""
+    rows = frame.filter(pl.col(key).is_in(wanted.unique().implode()))
+    units = _word_lists(rows["text"]) if spaced else canonical(rows["text"])
+    found: dict[str, list[tuple[int, set[Any]]]] = {}
+    for name, told in zip(rows[key], units, strict=True):
+        whole = tuple(told) if spaced else told
+        starts = range(max(1, len(whole) - _TRIGRAM + 1))
+        grams = {whole[start : start + _TRIGRAM] for start in starts}
+        found.setdefault(name, []).append((len(whole), grams))
+    return found
+
+
+def _share(texts: list[tuple[int, set[Any]]], forms: list[tuple[int, set[Any]]], enough: int) -> float:
+    longest = max(units for units, _ in forms)
+    return max(
+        len(grams & held) / len(grams) if units == longest or units >= enough or length <= 2 * units else 0.0
+        for length, held in texts
+        for units, grams in forms
+    )
 
 
 # -- units --------------------------------------------------------------------------------------

@@ -124,7 +124,9 @@ def _nothing_said(prompts: pl.Series, answers: pl.Series) -> pl.Series:
 def _with_leaks(frame: pl.DataFrame, benchmark: pl.DataFrame, settings: PoolSettings) -> pl.DataFrame:
     questions = benchmark.select("id", text=text.normalise(benchmark["text"])["text"])
     texts = pl.concat([frame.select("record_id", text=name) for name in ("prompt", "answer")])
-    leaks = find_leaks(texts, phrasings(questions), settings.leak_chars, settings.leak_words)
+    leaks = find_leaks(
+        texts, phrasings(questions), settings.leak_chars, settings.leak_words, settings.leak_share
+    )
     return frame.join(
         leaks.rename(lambda name: name if name == "record_id" else f"_leak_{name}"),
         on="record_id",
@@ -159,8 +161,8 @@ def _form_rules(settings: PoolSettings) -> list[Rule]:
         Rule(
             "benchmark_leak",
             pl.col("_leak_benchmark_id").is_not_null(),
-            {"benchmark_id": pl.col("_leak_benchmark_id"), "leaked": pl.col("_leak_match"), "leaked_length": pl.col("_leak_length")},
-            {"leak_chars": settings.leak_chars, "leak_words": settings.leak_words},
+            {"benchmark_id": pl.col("_leak_benchmark_id"), "leaked": pl.col("_leak_match"), "leaked_length": pl.col("_leak_length"), "leaked_share": pl.col("_leak_share")},
+            {"leak_chars": settings.leak_chars, "leak_words": settings.leak_words, "leak_share": settings.leak_share},
         ),
     ]  # fmt: skip
 

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from curation.scores.logit_kernels import exp, wide
-from curation.scores.tiles import LANES, ROWS, multiply
+from curation.scores.tiles import LANES, ROWS, multiply, squares, total
 
 _ZERO, _ONE, _MOST, _LOWEST = np.float32(0), np.float32(1), np.float32(80), np.float32(-1e30)
 
@@ -51,12 +51,9 @@ def add_and_norm(
     width = states.shape[1]
     for place in range(len(states)):
         state, more, out = states[place], added[place], found[place]
-        squares = _ZERO
         for column in range(width):
-            value = state[column] + wide(more[column])
-            state[column] = value
-            squares += value * value
-        scale = np.float32(1 / math.sqrt(squares / width + epsilon))
+            state[column] += wide(more[column])
+        scale = np.float32(1 / math.sqrt(squares(state) / width + epsilon))
         for column in range(width):
             out[column] = narrow(state[column] * scale * weight[column], out[column])
 
@@ -157,12 +154,9 @@ def _largest(row: np.ndarray) -> np.float32:
 def _softmax(row: np.ndarray, seen: int) -> None:
     """Softmax of the first `seen` of a row, in place; the others become 0."""
     top = _largest(row[:seen])
-    total = _ZERO
     for column in range(seen):
-        weight = exp(row[column] - top)
-        row[column] = weight
-        total += weight
-    share = _ONE / total
+        row[column] = exp(row[column] - top)
+    row[seen:] = _ZERO
+    share = _ONE / total(row)
     for column in range(seen):
         row[column] *= share
-    row[seen:] = _ZERO

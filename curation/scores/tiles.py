@@ -1,7 +1,7 @@
 """Small products of matrices in compiled loops. Importing it imports numba, so import it where it is used.
 
-Belongs here: sixteen float32 side by side as a type of numba's, so that sums stay in registers, and the one
-product that is made of it. Does not belong here: large products, which torch's libraries do as well.
+Belongs here: sixteen float32 side by side as a type of numba's, so that sums stay in registers, and the
+product and the sums that are made of it. Does not belong here: large products, which torch's libraries do as well.
 
 A compiler does not keep the sums of a loop over arrays in registers, since it cannot know that the arrays
 do not overlap; that costs half of the speed, and more where rows are short.
@@ -77,11 +77,65 @@ def _times(_typing: Any, vector: Any, value: Any) -> Any:
 
 
 @intrinsic
+def _by(_typing: Any, one: Any, other: Any) -> Any:
+    def code(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return builder.fmul(*given, flags=("contract",))
+
+    return _Vector()(_Vector(), _Vector()), code
+
+
+@intrinsic
+def _across(_typing: Any, vector: Any) -> Any:
+    """The sum of a vector: halves are added to each other until one number is left."""
+
+    def code(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        parts = [builder.extract_element(given[0], ir.Constant(_LANE, lane)) for lane in range(LANES)]
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = [builder.fadd(one, other) for one, other in zip(parts[:half], parts[half:], strict=True)]
+        return parts[0]
+
+    return types.float32(_Vector()), code
+
+
+@intrinsic
 def _plus(_typing: Any, one: Any, other: Any) -> Any:
     def code(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
         return builder.fadd(*given, flags=("contract",))
 
     return _Vector()(_Vector(), _Vector()), code
+
+
+@njit(cache=True, nogil=True)
+def total(row: np.ndarray) -> np.float32:
+    """Sum of a contiguous row of float32, always in the same order."""
+    whole = len(row) // LANES * LANES
+    found = _ZERO
+    if whole:
+        sums: Any = _load(row, 0)  # type: ignore[call-arg]
+        for column in range(LANES, whole, LANES):
+            sums = _plus(sums, _load(row, column))  # type: ignore[call-arg]
+        found = _across(sums)
+    for column in range(whole, len(row)):
+        found += row[column]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def squares(row: np.ndarray) -> np.float32:
+    """Sum of the squares of a contiguous row of float32, always in the same order."""
+    whole = len(row) // LANES * LANES
+    found = _ZERO
+    if whole:
+        value: Any = _load(row, 0)  # type: ignore[call-arg]
+        sums = _by(value, value)
+        for column in range(LANES, whole, LANES):
+            value = _load(row, column)  # type: ignore[call-arg]
+            sums = _plus(sums, _by(value, value))
+        found = _across(sums)
+    for column in range(whole, len(row)):
+        found += row[column] * row[column]
+    return found
 
 
 @njit(cache=True, nogil=True)

@@ -31,17 +31,19 @@ def leaking(frame: pl.DataFrame) -> list[str]:
 
 def test_a_run_of_thirteen_characters_is_a_leak_whatever_the_punctuation_and_width() -> None:
     found = find_leaks(
-        texts("请问：瓦特改良的 蒸汽机，最先广泛用于——（　）", "瓦特是英国人，他改良了蒸汽机。"),
+        texts("请问：革命中，瓦特改良的 蒸汽机，最先广泛用于——（　）", "瓦特是英国人，他改良了蒸汽机。"),
         questions(QUESTION),
     )
-    assert found.rows() == [("r0", "q0", "瓦特改良的蒸汽机最先广泛用于", 14)]
+    assert found.rows() == [("r0", "q0", "革命中瓦特改良的蒸汽机最先广泛用于", 17, pytest.approx(15 / 25))]
     assert dict(found.schema) == LEAKS
 
 
 def test_twelve_characters_are_none() -> None:
     run = canonical_text(QUESTION)[5:17]
     assert find_leaks(texts(f"甲{run}乙"), questions(QUESTION)).is_empty()
-    assert leaking(find_leaks(texts(f"甲{run}乙"), questions(QUESTION), n_chars=12)) == ["r0"]
+    assert leaking(find_leaks(texts(f"甲{run}乙"), questions(QUESTION), n_chars=12, least_share=0.4)) == [
+        "r0"
+    ]
 
 
 def test_a_run_does_not_reach_from_one_text_into_the_next() -> None:
@@ -57,7 +59,13 @@ def test_english_counts_words() -> None:
     far = "Tell me: which of the following planets has the largest number of known moons?"
     found = find_leaks(texts(near, far), questions(question))
     assert found.rows() == [
-        ("r1", "q0", "which of the following planets has the largest number of known moons", 12)
+        (
+            "r1",
+            "q0",
+            "which of the following planets has the largest number of known moons",
+            12,
+            pytest.approx(10 / 12),
+        )
     ]
 
 
@@ -92,6 +100,21 @@ def test_what_is_followed_by_anything_is_a_phrase_but_not_a_long_run() -> None:
     assert find_leaks(copies, questions(phrase)).height == 5
     long = texts(*(f"{QUESTION}{tail}" for tail in ("春天", "他走", "我们", "天下", "花都")))
     assert find_leaks(long, questions(QUESTION)).height == 5
+
+
+def test_a_run_that_is_little_of_the_question_is_no_leak() -> None:
+    law = "人民法院人民检察院和公安机关办理刑事案件应当分工负责"
+    question = f"某日甲在饭店与乙争吵后将其打伤，乙报案。根据规定，{law}，下列关于本案管辖的说法正确的是"
+    assert find_leaks(texts(f"宪法第一百四十条说的是什么？{law}。"), questions(question)).is_empty()
+    edited = question.replace("争吵", "吵架").replace("规定", "法律").replace("说法", "叙述")
+    assert leaking(find_leaks(texts(edited), questions(question))) == ["r0"]
+
+
+def test_a_stock_question_needs_its_options_in_a_longer_text() -> None:
+    stem, options = "下列各句中表达得体的一句是", "\n请您惠存\n请你笑纳\n我去拜读\n您的拙作"
+    frame = phrasings(questions(stem + options))
+    other = f"请回答下面的题。{stem}\nA. 蒙您光临寒舍\nB. 我来府上赐教\nC. 令尊是我父亲\nD. 家母身体欠安"
+    assert leaking(find_leaks(texts(stem, other, f"请回答下面的题。{stem}{options}"), frame)) == ["r0", "r2"]
 
 
 def test_prompt_and_answer_of_a_record_may_be_given_apart() -> None:
