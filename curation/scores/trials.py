@@ -1,7 +1,7 @@
 """What a choice of samples teaches: a fresh model trained on it, and its loss on samples held out.
 
 Belongs here: the model that each trial begins with and how its losses are read. Does not belong here:
-the optimiser (`fitting`), counting (`ngrams`), or which choices are compared (`curation.audit.comparison`).
+the optimiser (`fitting`), counting (`ngram_model`), or which choices are compared (`curation.audit.comparison`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from curation.scores.causal import Floats, LanguageModel, Queue, Rows, Turn, ado
 from curation.scores.fitting import Training, fit, layout
 from curation.scores.language_model import new_model, room, training_from_scratch, training_of_answers
 from curation.scores.likelihood import mean_statistics
-from curation.scores.ngrams import NgramModel
+from curation.scores.ngram_model import NgramModel
 from curation.settings import LanguageModelSettings
 
 Texts = tuple[Sequence[str], Sequence[str]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.scores.ngrams import NgramModel, _discounts
+from curation.scores.ngram_model import NgramModel, _discounts
 
 
 def test_a_probability_worked_out_by_hand() -> None:
