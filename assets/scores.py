@@ -165,8 +165,10 @@ def _learn_reward(settings: ScoreSettings, run: Run) -> reward.RewardModel | Non
     run.note(preferred_pairs=pairs.height, lines_that_are_no_pair=spoilt)
     if settings.reward_model:
         base = rewards.load_classifier(settings.reward_model, settings.reward_tokens)
-        tuned, accuracy = classifier.fine_tuned(base, pairs, settings, run.seed)
+        checkpoint = run.artefact / "reward.safetensors"
+        tuned, accuracy = classifier.fine_tuned(base, pairs, settings, run.seed, checkpoint)
         rewards.save_classifier(tuned, run.artefact / _REWARD)
+        run.afterwards.append(lambda: checkpoint.unlink(missing_ok=True))
         run.note(reward_accuracy=accuracy)
         return None
     model = reward.fit_pairs(pairs["prompt"], pairs["chosen"], pairs["rejected"], run.seed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import polars as pl
 
 from curation import progress
 from curation.errors import UserError
+from curation.records import digest
+from curation.scores import snapshots
 from curation.scores.reward import calibration, prompt_folds
 from curation.settings import ScoreSettings
 from curation.torch_runtime import torch_threads
@@ -95,13 +98,35 @@ class Classifier:
         return logits.softmax(-1) @ torch.arange(logits.shape[1], dtype=torch.float32, device=device)
 
 
+@dataclass
+class _Standing:
+    """Where a training stands.
+
+    Attributes
+    ----------
+    step, since
+        Steps done, and looks since the last gain.
+    found
+        Margins of the held-out pairs by the best weights, float64 [pairs].
+    best
+        Those weights.
+    """
+
+    step: int
+    since: int
+    found: np.ndarray
+    best: dict[str, Any]
+
+
 def fine_tuned(
-    base: Classifier, pairs: pl.DataFrame, settings: ScoreSettings, seed: int
+    base: Classifier, pairs: pl.DataFrame, settings: ScoreSettings, seed: int, checkpoint: Path | None = None
 ) -> tuple[Classifier, float]:
     """The classifier trained on pairs (prompt, chosen, rejected), and its accuracy on those held out.
 
     AdamW with linear warm-up and decay. The weights that are best on the held-out questions are taken;
-    looks without a gain end the training early. The margins are calibrated on the held-out pairs.
+    looks without a gain end the training early. The margins are calibrated on the held-out pairs. With a
+    file for a `checkpoint`, which is written at each look, a training that was killed goes on from there
+    and comes out as if it had not been.
 
     Raises
     ------
@@ -145,16 +170,19 @@ def fine_tuned(
     def loss_of(found: np.ndarray) -> float:
         return float(np.logaddexp(0, -found).mean())
 
-    with torch_threads(1), torch.random.fork_rng(devices=[]):
+    with torch_threads(1), torch.random.fork_rng(devices=_devices(model)):
         torch.manual_seed(seed)
-        found = held_out()
-        best, kept, since = loss_of(found), copy.deepcopy(model.state_dict()), 0
+        at = _Standing(0, 0, held_out(), copy.deepcopy(model.state_dict()))
+        # what the model says before it has learned anything tells its weights from others
+        read = (str(ids) for told in (better, worse) for ids in told)
+        ours = digest(str((rate, batch, epochs, seed)), at.found.tobytes().hex(), *read)
+        at = _resume(checkpoint, ours, model, optimiser, schedule) or at
         order = np.concatenate(
             [np.random.default_rng([seed, epoch]).permutation(rows) for epoch in range(epochs)]
         )
         model.train()
-        for step in progress.track(range(steps), "reward model"):
-            epoch, place = divmod(step, per_epoch)
+        while at.step < steps and at.since < _PATIENCE:
+            epoch, place = divmod(at.step, per_epoch)
             chosen = order[epoch * len(rows) : (epoch + 1) * len(rows)][place * batch : (place + 1) * batch]
             loss = -logsigmoid(margins(chosen)).mean()
             optimiser.zero_grad()
@@ -162,14 +190,74 @@ def fine_tuned(
             torch.nn.utils.clip_grad_norm_(model.parameters(), _LONGEST_STEP)
             optimiser.step()
             schedule.step()
-            if (step + 1) % looks and step + 1 < steps:
+            at.step += 1
+            progress.report("reward model", at.step, steps)
+            if at.step % looks and at.step < steps:
                 continue
-            now = held_out()
-            since += 1
-            if loss_of(now) < best:
-                best, kept, found, since = loss_of(now), copy.deepcopy(model.state_dict()), now, 0
-            if since >= _PATIENCE:
-                break
-    model.load_state_dict(kept)
+            found = held_out()
+            at.since += 1
+            if loss_of(found) < loss_of(at.found):
+                at = _Standing(at.step, 0, found, copy.deepcopy(model.state_dict()))
+            _keep(checkpoint, ours, at, model, optimiser, schedule)
+    model.load_state_dict(at.best)
     model.eval()
-    return Classifier(base.tokenizer, model, base.max_tokens, calibration(found)), float(np.mean(found > 0))
+    accuracy = float(np.mean(at.found > 0))
+    return Classifier(base.tokenizer, model, base.max_tokens, calibration(at.found)), accuracy
+
+
+# -- checkpoints --------------------------------------------------------------------------------
+
+
+def _devices(model: Any) -> list[Any]:
+    """The GPU of a model, whose random numbers are its own."""
+    return [model.device] if model.device.type == "cuda" else []
+
+
+def _keep(file: Path | None, training: str, at: _Standing, model: Any, optimiser: Any, schedule: Any) -> None:
+    """Write the weights, those that were best, and all that decides the next step."""
+    import torch
+
+    remembered = optimiser.state_dict()
+    tensors = {f"weight.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in at.best.items()}
+    tensors |= {
+        f"optimiser.{number}.{name}": value
+        for number, values in remembered["state"].items()
+        for name, value in values.items()
+    }
+    tensors |= {
+        f"random.{number}": torch.cuda.get_rng_state(one) for number, one in enumerate(_devices(model))
+    }
+    tensors |= {"random": torch.get_rng_state(), "found": torch.from_numpy(at.found)}
+    about = {
+        "step": at.step,
+        "since": at.since,
+        "groups": remembered["param_groups"],
+        "schedule": schedule.state_dict(),
+    }
+    snapshots.keep(file, training, tensors, about)
+
+
+def _resume(file: Path | None, training: str, model: Any, optimiser: Any, schedule: Any) -> _Standing | None:
+    """Take up the checkpoint, if there is one of this very training."""
+    import torch
+
+    kept = snapshots.kept(file, training)
+    if kept is None:
+        return None
+    tensors, about = kept
+
+    def named(start: str) -> dict[str, Any]:
+        return {name.removeprefix(start): one for name, one in tensors.items() if name.startswith(start)}
+
+    model.load_state_dict(named("weight."))
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in named("optimiser.").items():
+        number, _, what = name.partition(".")
+        state.setdefault(int(number), {})[what] = value
+    optimiser.load_state_dict({"state": state, "param_groups": about["groups"]})
+    schedule.load_state_dict(about["schedule"])
+    torch.set_rng_state(tensors["random"])
+    for place, device in enumerate(_devices(model)):
+        torch.cuda.set_rng_state(tensors[f"random.{place}"], device)
+    return _Standing(about["step"], about["since"], tensors["found"].numpy(), named("best."))

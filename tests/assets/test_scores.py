@@ -98,6 +98,11 @@ def test_the_reward_is_a_score_with_its_share_in_the_quality(given, pool, named,
         made = schemas.conform(name, made.with_columns(run_id=pl.lit("0" * 32)))
         if name == "quality_model":
             learned, notes = made, run.notes
+            checkpoint = run.artefact / "reward.safetensors"
+            assert checkpoint.exists() == (given == ("preferences", "reward_model"))
+            for call in run.afterwards:
+                call()
+            assert not checkpoint.exists()
     contradicted = made.filter(pl.col("conflicts_with").is_not_null())
     assert set(contradicted["record_id"]) == set(pool.tail(2)["record_id"])
     assert notes["contradicted_samples"] == 2

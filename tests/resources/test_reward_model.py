@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from curation.errors import UserError
+from curation.scores import snapshots
 from curation.scores.classifier import Classifier, fine_tuned
 from curation.scores.language_model import ASSISTANT, USER, train_tokenizer
 from curation.scores.reward import prompt_folds
@@ -103,6 +104,14 @@ def pairs() -> pl.DataFrame:
     return pl.DataFrame({"prompt": PROMPTS, "chosen": chosen, "rejected": ["很抱歉，我不知道。"] * 60})
 
 
+def by_chance() -> pl.DataFrame:
+    even = pl.int_range(60) % 2 == 0
+    return pairs().with_columns(
+        chosen=pl.when(even).then("chosen").otherwise("rejected"),
+        rejected=pl.when(even).then("rejected").otherwise("chosen"),
+    )
+
+
 def test_fine_tuning_learns_what_is_preferred_and_is_saved(tokenizer, tmp_path) -> None:
     base = load_classifier(save(tmp_path / "base", "bert", tokenizer), 64)
     settings = ScoreSettings(reward_epochs=4, reward_learning_rate=5e-3, reward_batch=8)
@@ -124,19 +133,67 @@ def test_fine_tuning_learns_what_is_preferred_and_is_saved(tokenizer, tmp_path) 
 
 def test_the_weights_that_are_best_on_held_out_questions_are_kept(tokenizer, tmp_path) -> None:
     base = load_classifier(save(tmp_path / "base", "bert", tokenizer), 64)
-    even = pl.int_range(60) % 2 == 0
-    by_chance = pairs().with_columns(
-        chosen=pl.when(even).then("chosen").otherwise("rejected"),
-        rejected=pl.when(even).then("rejected").otherwise("chosen"),
-    )
     wild = ScoreSettings(reward_epochs=2, reward_learning_rate=1.0, reward_batch=8)
-    tuned, _ = fine_tuned(base, by_chance, wild, 1)
-    held = by_chance.filter(prompt_folds(PROMPTS, 10) == 0)
+    tuned, _ = fine_tuned(base, by_chance(), wild, 1)
+    held = by_chance().filter(prompt_folds(PROMPTS, 10) == 0)
     first, last = (
         np.logaddexp(0, one.reward(held["prompt"], held["rejected"]) - one.reward(held["prompt"], held["chosen"])).mean()
         for one in (base, replace(tuned, scale=1.0))
     )  # fmt: skip
     assert last <= first + 1e-6
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("told", "rate", "looks"), [(pairs, 5e-3, 1), (pairs, 5e-3, 4), (by_chance, 1.0, 2)])
+def test_a_killed_fine_tuning_goes_on_as_if_nothing_had_been(
+    told, rate, looks, tokenizer, tmp_path, monkeypatch
+) -> None:
+    import torch
+
+    base = load_classifier(save(tmp_path / "base", "bert", tokenizer), 64)
+    settings = ScoreSettings(reward_epochs=2, reward_learning_rate=rate, reward_batch=4)
+    keep, steps = snapshots.keep, []
+
+    def counted(*given) -> None:
+        keep(*given)
+        steps.append(given[3]["step"])
+
+    def killed(*given) -> None:
+        counted(*given)
+        if len(steps) == looks:
+            raise Killed
+
+    monkeypatch.setattr(snapshots, "keep", counted)
+    whole, accuracy = fine_tuned(base, told(), settings, 1, tmp_path / "whole.safetensors")
+    looked_at = steps.copy()
+    steps.clear()
+    monkeypatch.setattr(snapshots, "keep", killed)
+    with pytest.raises(Killed):
+        fine_tuned(base, told(), settings, 1, tmp_path / "killed.safetensors")
+    with torch.random.fork_rng():
+        torch.manual_seed(99)  # another process has other random numbers
+        resumed, again = fine_tuned(base, told(), settings, 1, tmp_path / "killed.safetensors")
+    assert steps == looked_at, "it goes on behind the last look, and ends where it would have ended"
+    assert (len(steps) == 4) == (told is by_chance), "what gains nothing more ends early"
+    assert (resumed.scale, again) == (whole.scale, accuracy)
+    theirs = resumed.model.state_dict()
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, theirs[name]), name
+
+
+def test_the_checkpoint_of_another_training_is_passed_over(tokenizer, tmp_path) -> None:
+    base = load_classifier(save(tmp_path / "base", "bert", tokenizer), 64)
+    settings = ScoreSettings(reward_epochs=1, reward_learning_rate=5e-3, reward_batch=8)
+    told = pl.Series(["先备料，再翻炒7分钟，最后调味。"])
+    file = tmp_path / "reward.safetensors"
+    fine_tuned(base, pairs(), settings, 1, file)
+    alone = fine_tuned(base, pairs(), settings, 2)[0].reward(PROMPTS[:1], told)
+    assert fine_tuned(base, pairs(), settings, 2, file)[0].reward(PROMPTS[:1], told) == alone
+    file.write_bytes(file.read_bytes()[:300])
+    assert fine_tuned(base, pairs(), settings, 2, file)[0].reward(PROMPTS[:1], told) == alone
 
 
 def test_an_answer_is_rewarded_once(tokenizer, tmp_path, monkeypatch) -> None:
