@@ -20,6 +20,7 @@ from curation.scores.verb_objects import verb_objects
 from curation.settings import JudgeSettings, LanguageModelSettings, ScoreSettings
 from curation.synthesis.costs import Account, Cap
 from resources import language_model as models
+from resources import rating_model as raters
 from resources import reward_model as rewards
 from resources.chat import ChatModel
 from resources.reviews import Reviews
@@ -125,7 +126,8 @@ def scores(
     )
     model = quality.QualityModel.load(learned)
     judged = quality.judge_scores(quality.score_samples(model, known), model, settings)
-    return judged.hstack([*measured.select(lm.STORED_ONLY), verb_objects(samples["prompt"])])
+    rated = raters.rate_once(samples, settings, run.profile.scores.language_model, run.lake)
+    return judged.hstack([*measured.select(lm.STORED_ONLY), *rated, verb_objects(samples["prompt"])])
 
 
 @stage(

@@ -365,6 +365,23 @@ class Scores(Judged):
     )
     soundness: pl.Float64 = _column("how free of known defects, rank-normalised", ge=0, le=1)
     reward: pl.Float64 = _column("what the reward model gives, log-odds; null without one", nullable=True)
+    complexity: pl.Float64 = _column(
+        "how hard the instruction is by a scorer model, mean over the turns; null without one",
+        nullable=True,
+        ge=1,
+        le=6,
+    )
+    answer_quality: pl.Float64 = _column(
+        "how good the answer is by a scorer model, mean over the turns; null without one",
+        nullable=True,
+        ge=1,
+        le=6,
+    )
+    evol: pl.Float64 = _column(
+        "complexity times answer quality, summed over the turns; null without both scorers",
+        nullable=True,
+        gt=0,
+    )
     quality: pl.Float64 = _column("combined quality, rank-normalised", ge=0, le=1)
 
 

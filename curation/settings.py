@@ -548,6 +548,14 @@ class ScoreSettings(Section):
     reward_epochs: int = Field(3, ge=1, le=100, description="epochs of its fine-tuning, at most")
     reward_learning_rate: float = Field(1e-5, gt=0, le=1, description="peak learning rate of its fine-tuning")
     reward_batch: int = Field(16, ge=1, description="pairs in a batch of its fine-tuning")
+    complexity_scorer: str | None = Field(
+        None,
+        description="path or hub id of a causal language model that rates the complexity of an instruction, 1 to 6 (DEITA)",
+    )
+    quality_scorer: str | None = Field(
+        None, description="path or hub id of one that rates an answer to an instruction, 1 to 6 (DEITA)"
+    )
+    scorer_tokens: int = Field(1_024, ge=64, description="tokens of a turn that these two read, at most")
 
 
 class JudgeSettings(Section):

@@ -253,9 +253,13 @@ def ppl_worst(pool: pl.DataFrame, unit: np.ndarray, budget: int, seed: int, _: S
 def deita(pool: pl.DataFrame, unit: np.ndarray, budget: int, seed: int, _: SelectionSettings) -> Choice:
     """Complexity times quality, best first, each accepted if it is not too near to an accepted one.
 
-    Liu et al., 2024, "What makes good data for alignment?". Complexity is the IFD (at most 1).
+    Liu et al., 2024, "What makes good data for alignment?". Where scorer models rated the pool, their
+    product (`scores.ratings`); else complexity is the IFD (at most 1) and quality our own.
     """
-    score = np.clip(_numbers(pool, "ifd"), 0.0, 1.0) * _numbers(pool, "quality")
+    if "evol" in pool.columns and pool["evol"].is_not_null().any():
+        score = _numbers(pool, "evol")
+    else:
+        score = np.clip(_numbers(pool, "ifd"), 0.0, 1.0) * _numbers(pool, "quality")
     top = _top(score)
     return Choice(top.order, gain=top.gain, limit=_DEITA_LIMIT)
 
@@ -454,9 +458,12 @@ def _texts(pool: pl.DataFrame) -> pl.Series:
 
 
 def join_pool(scores: F, sft_pool: F, clusters: F) -> F:
-    """The rows to choose from, with all that strategies and limits read, from three tables."""
+    """The rows to choose from, with all that strategies and limits read, from three tables.
+
+    Scores that were made without scorer models may lack `evol`.
+    """
     return (
-        scores.select("record_id", "quality", "noise", "ppl", "ifd", "ifd_ppl", "entropy")
+        scores.select("record_id", "quality", "noise", "ppl", "ifd", "ifd_ppl", "entropy", "^evol$")
         .join(sft_pool.select("record_id", "shard", "source", "language", "task", "prompt", "answer", "messages"), on="record_id")
         .join(clusters.select("record_id", "cluster", "to_neighbours", "covers"), on="record_id")
     )  # fmt: skip

@@ -55,8 +55,8 @@ def pool() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def named(pool: pl.DataFrame, tmp_path_factory) -> dict[str, str]:
-    """A file of pairs, and a tiny classifier."""
-    from transformers import BertConfig, BertForSequenceClassification
+    """A file of pairs, a tiny classifier, and a tiny model that rates."""
+    from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("rewards")
     pairs = [
@@ -70,11 +70,27 @@ def named(pool: pl.DataFrame, tmp_path_factory) -> dict[str, str]:
     config = BertConfig(vocab_size=len(tokenizer), num_labels=1, **size)
     BertForSequenceClassification(config).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
-    return {"preferences": str(folder / "pairs.jsonl"), "reward_model": str(folder / "model")}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder / "rater")
+    tokenizer.save_pretrained(folder / "rater")
+    rater = str(folder / "rater")
+    return {
+        "preferences": str(folder / "pairs.jsonl"),
+        "reward_model": str(folder / "model"),
+        "complexity_scorer": rater,
+        "quality_scorer": rater,
+    }
 
 
 @pytest.mark.parametrize(
-    "given", [(), ("preferences",), ("reward_model",), ("preferences", "reward_model")], ids=str
+    "given",
+    [
+        (),
+        ("preferences",),
+        ("reward_model",),
+        ("preferences", "reward_model"),
+        ("complexity_scorer", "quality_scorer"),
+    ],
+    ids=str,
 )
 def test_the_reward_is_a_score_with_its_share_in_the_quality(given, pool, named, tmp_path) -> None:
     assets.load()
@@ -107,8 +123,11 @@ def test_the_reward_is_a_score_with_its_share_in_the_quality(given, pool, named,
     assert set(contradicted["record_id"]) == set(pool.tail(2)["record_id"])
     assert notes["contradicted_samples"] == 2
     assert 0 <= notes["doubted_share_by_confident_learning"] < 0.5
-    assert made["reward"].null_count() == (0 if given else made.height)
-    assert notes["weights_of_quality"]["reward"] == pytest.approx(settings.reward_weight if given else 0)
+    rewarded = bool({"preferences", "reward_model"} & set(given))
+    assert made["reward"].null_count() == (0 if rewarded else made.height)
+    assert notes["weights_of_quality"]["reward"] == pytest.approx(settings.reward_weight if rewarded else 0)
+    assert made["evol"].null_count() == (0 if "quality_scorer" in given else made.height)
+    assert ((made["complexity"] * made["answer_quality"] - made["evol"]).fill_null(0).abs() < 1e-9).all()
     assert ("reward" in learned["model"].to_list()) == (given == ("preferences",))
     assert ("preferred_pairs" in notes) == ("preferences" in given)
     if "preferences" in given:

@@ -13,6 +13,7 @@ from curation.scores import quality
 from curation.scores.combination import information
 from curation.scores.language_model import STORED_ONLY
 from curation.scores.made_up import KINDS
+from curation.scores.ratings import LAYOUTS
 from curation.scores.verb_objects import verb_objects
 from curation.settings import ScoreSettings
 
@@ -68,7 +69,7 @@ def test_defects_score_worse_than_what_they_were_made_of(
 
 
 def test_a_sound_pool_is_kept(pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame) -> None:
-    unknown = [pl.lit(None, dtype=pl.Float64).alias(name) for name in STORED_ONLY]
+    unknown = [pl.lit(None, dtype=pl.Float64).alias(name) for name in (*STORED_ONLY, *LAYOUTS, "evol")]
     judged = quality.judge_scores(scores, model, SETTINGS).with_columns(
         *unknown, verb_objects(pool["prompt"])
     )

@@ -116,6 +116,9 @@ def test_rankings_by_hand() -> None:
     )
     assert _kept("ifd_top", frame, vectors, 2) == [2, 5]  # 1.4 is not below 1
     assert _kept("deita", frame, vectors, 2) == [2, 3]  # 0.72 and 0.63
+    rated = frame.with_columns(evol=pl.Series([3.0, 30.0, 9.0, 8.0, 31.0, 2.0]))
+    assert _kept("deita", rated, vectors, 2) == [1, 4]  # what the scorer models say goes before
+    assert _kept("deita", rated.with_columns(evol=pl.lit(None, pl.Float64)), vectors, 2) == [2, 3]
     assert _kept("uncertain", frame, vectors, 2) == [2, 5]  # of 2, 3, 5
     assert _kept("ppl_worst", frame, vectors, 2) == [2, 3]
 
