@@ -12,7 +12,7 @@ import polars as pl
 from assets.stage import Run, sample_shard, stage
 from curation import lineage
 from curation.audit import plots
-from curation.scores import classifier, conflicts, judge, quality, reward
+from curation.scores import adversarial, classifier, conflicts, judge, quality, reward
 from curation.scores import language_model as lm
 from curation.scores.causal import LanguageModel
 from curation.scores.experience import experienced
@@ -68,7 +68,7 @@ def quality_model(
     sft_pool: pl.LazyFrame, language_model: pl.LazyFrame, settings: ScoreSettings, reviews: Reviews, run: Run
 ) -> pl.DataFrame:
     """What a sound sample of this pool looks like, learned from made-up defects, reviews and preferred answers."""
-    pool = sft_pool.select("record_id", "prompt", "answer", "messages").sort("record_id").collect()
+    pool = sft_pool.select("record_id", "source", "prompt", "answer", "messages").sort("record_id").collect()
     decisions = reviews.decisions("sample")
     samples = quality.training_samples(pool, decisions, settings, run.seed)
     judge_by, how = _language_model(run), run.profile.scores.language_model
@@ -84,6 +84,16 @@ def quality_model(
         lambda asked, told: lm.score_answers(judge_by, asked, told, how),
     )
     model.save(run.artefact)
+    if settings.trusted_sources:
+        trust = adversarial.fit_trust(pool, decisions, model.match.encoder, settings, run.seed)
+        trust.save(run.artefact)
+        run.note(
+            trusted_samples=trust.trusted,
+            taken_for_trusted=trust.joined,
+            share_of_the_trusted_kind=trust.kind.share,
+            auc_of_trusted_samples=trust.auc,
+            rounds_of_the_discriminator=trust.rounds,
+        )
     contradicted = conflicts.find_conflicts(pool)
     contradicted.write_parquet(run.artefact / _CONFLICTS)
     run.note(
@@ -115,7 +125,9 @@ def scores(
 ) -> pl.DataFrame:
     """Every sample's perplexity, IFD, entropy, match, truncation and the rest, and its combined quality."""
     samples = (
-        sft_pool.select("record_id", "shard", "prompt", "answer", "messages").sort("record_id").collect()
+        sft_pool.select("record_id", "source", "shard", "prompt", "answer", "messages")
+        .sort("record_id")
+        .collect()
     )
     measured = models.score_once(_language_model(run), samples, run.profile.scores.language_model, run.lake)
     learned = run.learned("quality_model")
@@ -125,7 +137,8 @@ def scores(
         .join(pl.read_parquet(learned / _CONFLICTS), on="record_id", how="left", maintain_order="left")
     )
     model = quality.QualityModel.load(learned)
-    judged = quality.judge_scores(quality.score_samples(model, known), model, settings)
+    scored = quality.score_samples(model, known).with_columns(_trust(samples, model, settings, learned))
+    judged = quality.judge_scores(scored, model, settings)
     rated = raters.rate_once(samples, settings, run.profile.scores.language_model, run.lake)
     return judged.hstack([*measured.select(lm.STORED_ONLY), *rated, verb_objects(samples["prompt"])])
 
@@ -191,3 +204,12 @@ def _rewards(samples: pl.DataFrame, settings: ScoreSettings, run: Run, learned: 
     if settings.preferences:
         return pl.Series("reward", reward.RewardModel.load(learned / _REWARD).reward(prompts, answers))
     return pl.Series("reward", [None] * samples.height, dtype=pl.Float64)
+
+
+def _trust(
+    samples: pl.DataFrame, model: quality.QualityModel, settings: ScoreSettings, learned: Path
+) -> pl.Series:
+    """How surely each sample is of the trusted kind; null where nothing is trusted."""
+    if settings.trusted_sources:
+        return adversarial.TrustModel.load(learned).trust(samples, model.match.encoder)
+    return pl.Series("trust", [None] * samples.height, dtype=pl.Float64)

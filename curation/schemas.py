@@ -382,6 +382,9 @@ class Scores(Judged):
         nullable=True,
         gt=0,
     )
+    trust: pl.Float64 = _column(
+        "probability of being of the trusted kind; null without trusted sources", nullable=True, ge=0, le=1
+    )
     quality: pl.Float64 = _column("combined quality, rank-normalised", ge=0, le=1)
 
 

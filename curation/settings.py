@@ -556,6 +556,14 @@ class ScoreSettings(Section):
         None, description="path or hub id of one that rates an answer to an instruction, 1 to 6 (DEITA)"
     )
     scorer_tokens: int = Field(1_024, ge=64, description="tokens of a turn that these two read, at most")
+    trusted_sources: tuple[str, ...] = Field(
+        (),
+        description="names of sources whose samples are trusted, as are those accepted in review: a discriminator says which others could pass for them; none: off",
+    )
+    trust_rounds: int = Field(5, ge=1, le=50, description="rounds of the discriminator, at most")
+    min_trust: Share = Field(
+        0.0, description="probability of being of the trusted kind, at least; 0 drops nothing"
+    )
 
 
 class JudgeSettings(Section):

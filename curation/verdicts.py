@@ -84,6 +84,7 @@ REASONS: dict[str, Reason] = {
         Reason("answer_mismatch", "dropped", "the answer does not belong to its prompt"),
         Reason("unpredictable", "dropped", "the language model finds the answer too unlikely"),
         Reason("below_quality", "dropped", "the quality score is below the limit"),
+        Reason("untrusted", "dropped", "too unlike the trusted samples: a discriminator tells it from them"),
         Reason("below_judge_score", "dropped", "the judging chat model scored it below the limit by a criterion"),
         Reason("garbled_judgement", "quarantined", "the judging chat model's answer could not be read after all retries"),
         # selection and exports

@@ -46,6 +46,9 @@ FEATURES = (
     "numbers_kept", "consensus", "nearest", "agreement", "relative_length", "shared_length", "spread",
 )  # fmt: skip
 
+#: Features of the last ones that compare an answer with others.
+_COMPANY = 6
+
 
 def features(prompts: pl.Series, answers: pl.Series, prompt: Encoded, answer: Encoded) -> pl.DataFrame:
     """Features of answers to prompts, columns `FEATURES`, all Float64.
@@ -56,13 +59,26 @@ def features(prompts: pl.Series, answers: pl.Series, prompt: Encoded, answer: En
     (`agreement`: Wang et al. 2022, "Self-consistency"), its length against theirs, and how much the
     lengths of all of them and their words agree; NaN for a prompt with fewer than three answers.
     """
-    frame = pl.DataFrame(
-        {"prompt": prompts.cast(pl.String).fill_null(""), "answer": answers.cast(pl.String).fill_null("")}
+    own, company = (
+        own_features(prompts, answers, prompt, answer),
+        among_answers(_texts(prompts, answers), answer),
     )
+    return pl.concat([own, company], how="horizontal").select(pl.col(FEATURES).cast(pl.Float64))
+
+
+def own_features(prompts: pl.Series, answers: pl.Series, prompt: Encoded, answer: Encoded) -> pl.DataFrame:
+    """The features of `features` that an answer has whatever else is in the frame: all but the last six."""
+    frame = _texts(prompts, answers)
     ruled = rules.features(frame["prompt"], frame["answer"]).drop("prompt_chars", "answer_chars")
     ends = rules.endings(frame["answer"]).select("open_end", "left_open", "comma")
-    parts = [_form(frame), ruled, ends, _relevance(frame, prompt, answer), among_answers(frame, answer)]
-    return pl.concat(parts, how="horizontal").select(pl.col(FEATURES).cast(pl.Float64))
+    parts = [_form(frame), ruled, ends, _relevance(frame, prompt, answer)]
+    return pl.concat(parts, how="horizontal").select(pl.col(FEATURES[:-_COMPANY]).cast(pl.Float64))
+
+
+def _texts(prompts: pl.Series, answers: pl.Series) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"prompt": prompts.cast(pl.String).fill_null(""), "answer": answers.cast(pl.String).fill_null("")}
+    )
 
 
 def _form(frame: pl.DataFrame) -> pl.DataFrame:

@@ -62,7 +62,7 @@ class Limit:
     found: float
 
 
-def fit_indicator(pool: np.ndarray, defects: np.ndarray) -> Indicator:
+def fit_indicator(pool: np.ndarray, defects: np.ndarray, most: float = _MOST) -> Indicator:
     """How a score (the higher, the worse) tells of a defect.
 
     Parameters
@@ -71,6 +71,8 @@ def fit_indicator(pool: np.ndarray, defects: np.ndarray) -> Indicator:
         Scores, float [n], of samples of which an unknown share has the defect; NaN is not known.
     defects
         Scores, float [m], of samples that are known to have it.
+    most
+        Share of the pool from which on the score is taken to tell nothing.
 
     Notes
     -----
@@ -85,7 +87,7 @@ def fit_indicator(pool: np.ndarray, defects: np.ndarray) -> Indicator:
 
     pool, defects = pool[np.isfinite(pool)], defects[np.isfinite(defects)]
     share = _share(pool, defects) if len(pool) and len(defects) else 0.0
-    if not 0 < share < _MOST:
+    if not 0 < share < most:
         return Indicator(share, (), ())
     label = np.repeat([0.0, 1.0], [len(pool), len(defects)])
     weight = np.repeat([1 / len(pool), share / len(defects)], [len(pool), len(defects)])

@@ -548,7 +548,8 @@ def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSetti
     """Judge scored samples (`score_samples`): the columns of the table `scores`, but for `run_id`.
 
     A sample's noise is the largest probability of a defect by any of its scores. From the model's limit on
-    it is dropped; the reason is that of the score which speaks so clearly, and the evidence names it.
+    it is dropped; the reason is that of the score which speaks so clearly, and the evidence names it. Where
+    there are trusted sources the column `trust` has a limit as well.
     """
     names = list(INDICATORS)
     told = scores.with_columns(mismatch=1 - pl.col("match"), unsoundness=1 - pl.col("soundness"))
@@ -568,9 +569,15 @@ def judge_scores(scores: pl.DataFrame, model: QualityModel, settings: ScoreSetti
         {"soundness": pl.col("soundness")},
         {"min_quality": settings.min_quality},
     )
+    unlike = Rule(
+        "untrusted",
+        pl.col("trust") < settings.min_trust,
+        {"trust": pl.col("trust")},
+        {"min_trust": settings.min_trust},
+    )
     judged = judge(
         told.with_columns(noise=pl.Series(noise.max(axis=1), dtype=pl.Float64), _clearest=clearest),
-        [*rules_of, low],
+        [*rules_of, low, *([unlike] if settings.trusted_sources else [])],
         ifd=pl.col("ifd"),
         entropy=pl.col("entropy"),
         conflicts_with=pl.col("conflicts_with"),

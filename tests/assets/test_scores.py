@@ -11,6 +11,7 @@ import assets
 from assets.stage import STAGES, Run
 from curation import schemas
 from curation.records import digest
+from curation.scores import adversarial
 from curation.scores.language_model import train_tokenizer
 from curation.settings import LanguageModelSettings, Profile, ScoreSettings, ScoresProfile
 from resources.lake import Lake
@@ -45,6 +46,7 @@ def pool() -> pl.DataFrame:
     return pl.DataFrame(
         {
             "record_id": [digest(*row) for row in rows],
+            "source": ["people", "crawl"] * (len(rows) // 2),
             "shard": ["s"] * len(rows),
             "prompt": [asked for asked, _ in rows],
             "answer": [told for _, told in rows],
@@ -81,6 +83,36 @@ def named(pool: pl.DataFrame, tmp_path_factory) -> dict[str, str]:
     }
 
 
+def made_by(
+    settings: ScoreSettings, pool: pl.DataFrame, folder: Path, tuned: bool = False
+) -> tuple[pl.DataFrame, pl.DataFrame, dict]:
+    """The scores and the quality model of a pool, and what was noted of the latter."""
+    assets.load()
+    small = LanguageModelSettings(vocabulary=300, hidden=16, layers=1, heads=2, max_steps=3)
+    profile = Profile(
+        name="test",
+        lake=str(folder),
+        sources=(),
+        scores=ScoresProfile(language_model=small, quality=settings),
+    )
+    lake, tables = Lake(root=str(folder)), {"sft_pool": pool.lazy()}
+    for name in ("language_model", "quality_model", "scores"):
+        run = Here("0" * 32, 1, profile, lake, name)
+        shard = "s" if name == "scores" else None
+        frames = {one: tables[one] for one in STAGES[name].loaded}
+        made = STAGES[name].execute(shard, frames, run, {"reviews": Nobody()})
+        tables[name] = made.lazy()
+        made = schemas.conform(name, made.with_columns(run_id=pl.lit("0" * 32)))
+        if name == "quality_model":
+            learned, notes = made, run.notes
+            checkpoint = run.artefact / "reward.safetensors"
+            assert checkpoint.exists() == tuned
+            for call in run.afterwards:
+                call()
+            assert not checkpoint.exists()
+    return made, learned, notes
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -93,32 +125,10 @@ def named(pool: pl.DataFrame, tmp_path_factory) -> dict[str, str]:
     ids=str,
 )
 def test_the_reward_is_a_score_with_its_share_in_the_quality(given, pool, named, tmp_path) -> None:
-    assets.load()
-    small = LanguageModelSettings(vocabulary=300, hidden=16, layers=1, heads=2, max_steps=3)
     settings = ScoreSettings(
         made_up=20, folds=2, reward_epochs=1, reward_tokens=64, **{name: named[name] for name in given}
     )
-    profile = Profile(
-        name="test",
-        lake=str(tmp_path),
-        sources=(),
-        scores=ScoresProfile(language_model=small, quality=settings),
-    )
-    lake, tables = Lake(root=str(tmp_path)), {"sft_pool": pool.lazy()}
-    for name in ("language_model", "quality_model", "scores"):
-        run = Here("0" * 32, 1, profile, lake, name)
-        shard = "s" if name == "scores" else None
-        frames = {one: tables[one] for one in STAGES[name].loaded}
-        made = STAGES[name].execute(shard, frames, run, {"reviews": Nobody()})
-        tables[name] = made.lazy()
-        made = schemas.conform(name, made.with_columns(run_id=pl.lit("0" * 32)))
-        if name == "quality_model":
-            learned, notes = made, run.notes
-            checkpoint = run.artefact / "reward.safetensors"
-            assert checkpoint.exists() == (given == ("preferences", "reward_model"))
-            for call in run.afterwards:
-                call()
-            assert not checkpoint.exists()
+    made, learned, notes = made_by(settings, pool, tmp_path, given == ("preferences", "reward_model"))
     contradicted = made.filter(pl.col("conflicts_with").is_not_null())
     assert set(contradicted["record_id"]) == set(pool.tail(2)["record_id"])
     assert notes["contradicted_samples"] == 2
@@ -133,3 +143,27 @@ def test_the_reward_is_a_score_with_its_share_in_the_quality(given, pool, named,
     if "preferences" in given:
         assert (notes["preferred_pairs"], notes["lines_that_are_no_pair"]) == (len(pool), 1)
     assert (tmp_path / "_losses").exists()
+
+
+def test_trusted_sources_tell_the_rest_from_them_and_change_nothing_else(pool, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(adversarial, "_FEWEST", 20)
+    off = ScoreSettings(made_up=20, folds=2, false_positive_rate=0)
+    on = off.model_copy(update={"trusted_sources": ("people",)})
+    strict = on.model_copy(update={"min_trust": 1.0})
+    plain, (measured, _, notes), (judged, *_) = (
+        made_by(off, pool, tmp_path / "off")[0],
+        made_by(on, pool, tmp_path / "on"),
+        made_by(strict, pool, tmp_path / "strict"),
+    )
+    assert plain["trust"].null_count() == pool.height
+    assert "trust" not in plain["evidence"][0]
+    assert measured.drop("trust", "evidence").equals(plain.drop("trust", "evidence"))
+    assert notes["trusted_samples"] == (pool["source"] == "people").sum()
+    trusted = measured["record_id"].is_in(pool.filter(pl.col("source") == "people")["record_id"].implode())
+    assert measured.filter(trusted)["trust"].eq(1).all()
+    assert measured.filter(~trusted)["trust"].is_between(0, 1, closed="left").all()
+    assert judged.filter(~trusted)["reason"].eq("untrusted").all()
+    assert (judged.filter(trusted)["verdict"] == "kept").all()
+    told = json.loads(judged.filter(~trusted)["evidence"][0])
+    assert told["trust"] == judged.filter(~trusted)["trust"][0]
+    assert told["limits"]["min_trust"] == 1.0

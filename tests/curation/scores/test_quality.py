@@ -69,7 +69,9 @@ def test_defects_score_worse_than_what_they_were_made_of(
 
 
 def test_a_sound_pool_is_kept(pool: pl.DataFrame, model: quality.QualityModel, scores: pl.DataFrame) -> None:
-    unknown = [pl.lit(None, dtype=pl.Float64).alias(name) for name in (*STORED_ONLY, *LAYOUTS, "evol")]
+    unknown = [
+        pl.lit(None, dtype=pl.Float64).alias(name) for name in (*STORED_ONLY, *LAYOUTS, "evol", "trust")
+    ]
     judged = quality.judge_scores(scores, model, SETTINGS).with_columns(
         *unknown, verb_objects(pool["prompt"])
     )
