@@ -565,6 +565,12 @@ class ScoreSettings(Section):
         0.0, description="probability of being of the trusted kind, at least; 0 drops nothing"
     )
 
+    @model_validator(mode="after")
+    def _limit_has_a_measure(self) -> ScoreSettings:
+        if self.min_trust and not self.trusted_sources:
+            raise ValueError("min_trust needs trusted_sources")
+        return self
+
 
 class JudgeSettings(Section):
     """A chat model as a judge of samples (the one of synthesis.chat; without it there is none)."""

@@ -82,6 +82,13 @@ def test_a_source_says_what_it_lacks(profile_file):
         load_profile(profile_file, ["sources=[{name: a, role: seed, kind: jsonl}]"])
 
 
+def test_a_limit_of_trust_needs_something_trusted(profile_file):
+    with pytest.raises(UserError, match="min_trust needs trusted_sources"):
+        load_profile(profile_file, ["scores.quality.min_trust=0.5"])
+    limited = ["scores.quality.trusted_sources=[people]", "scores.quality.min_trust=0.5"]
+    assert load_profile(profile_file, limited).scores.quality.min_trust == 0.5
+
+
 def test_every_setting_is_described():
     from curation.settings import Profile
 
