@@ -9,9 +9,7 @@ gradients are summed in order: the number of threads changes nothing.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -24,7 +22,7 @@ import polars as pl
 
 from curation.progress import report
 from curation.records import digest
-from curation.scores import likelihood
+from curation.scores import likelihood, snapshots
 from curation.scores.causal import (
     CURVE,
     LanguageModel,
@@ -272,35 +270,17 @@ def _tensors(network: Any, optimiser: Any) -> dict[str, torch.Tensor]:
 
 
 def _keep(file: Path | None, network: Any, optimiser: Any, at: _Progress, ours: str) -> None:
-    """Write a checkpoint in place of the last one, whole or not at all."""
-    from safetensors.torch import save_file
-
-    if file is None:
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}")
-    about = {"training": ours, "progress": json.dumps(asdict(at))}
-    save_file(
-        {name: value.contiguous() for name, value in _tensors(network, optimiser).items()}, temporary, about
-    )
-    os.replace(temporary, file)
+    snapshots.keep(file, ours, _tensors(network, optimiser), asdict(at))
 
 
 def _resume(file: Path | None, network: Any, optimiser: Any, ours: str) -> _Progress:
     """Take up the checkpoint, if there is one of this very training."""
     import torch
-    from safetensors import SafetensorError, safe_open
 
-    if file is None or not file.exists():
+    kept = snapshots.kept(file, ours)
+    if kept is None:
         return _Progress()
-    try:
-        with safe_open(file, "pt") as kept:
-            about = kept.metadata()
-            if about["training"] != ours:
-                return _Progress()
-            tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, KeyError, TypeError, OSError):
-        return _Progress()
+    tensors, about = kept
     for number, weight in enumerate(network.parameters()):
         mine = f"{number}."
         remembered = {
@@ -309,4 +289,4 @@ def _resume(file: Path | None, network: Any, optimiser: Any, ours: str) -> _Prog
         with torch.no_grad():
             weight.copy_(remembered.pop("weight"))
         optimiser.state[weight] = remembered
-    return _Progress(**json.loads(about["progress"]))
+    return _Progress(**about)

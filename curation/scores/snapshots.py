@@ -1,7 +1,7 @@
 """Where a training stands, kept in a file: what a killed one goes on from.
 
 Belongs here: writing such a file whole or not at all, and reading it if it is of the very training that
-asks. Does not belong here: what a training must remember (`classifier`).
+asks. Does not belong here: what a training must remember (`fitting`, `classifier`).
 """
 
 from __future__ import annotations
