@@ -13,8 +13,8 @@ import polars as pl
 from assets import sources
 from assets.stage import Run, document_shard, stage
 from curation import lineage
-from curation.corpus import cleaning, duplicates, minhash, semantic
-from curation.settings import CleanSettings, DedupSettings, SemanticSettings
+from curation.corpus import cleaning, duplicates, minhash
+from curation.settings import CleanSettings, DedupSettings
 from curation.verdicts import judge
 from resources import crawler, readers
 
@@ -74,13 +74,3 @@ def unique_docs(
     run.remember(name, compared)
     run.note(pairs_compared=compared.height)
     return pl.concat([docs.select("source", "shard"), judged], how="horizontal")
-
-
-@stage("corpus", lineage.judge("doc_embeddings"), settings="corpus.semantic", kinds=["numpy"])
-def semantic_docs(
-    doc_embeddings: pl.LazyFrame, unique_docs: pl.LazyFrame, settings: SemanticSettings, run: Run
-) -> pl.DataFrame:
-    """Documents that mean the same, or are all too typical, if the profile asks for that; else all are kept."""
-    columns = ["record_id", "shard", *(["vector"] if settings.active else [])]
-    docs = doc_embeddings.select(columns).join(unique_docs.select("record_id", "source"), on="record_id")
-    return semantic.judge_meaning(docs.sort("record_id").collect(), settings, run.seed)

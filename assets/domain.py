@@ -1,6 +1,7 @@
 """The domain: from seed documents to the domain's corpus, with a person's decisions on top.
 
-Belongs here: the stages of the group `domain`. The methods are in `curation/domain/`.
+Belongs here: the stages of the group `domain`. The methods are in `curation/domain/`,
+those of its duplicates by meaning in `curation/corpus/`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import polars as pl
 from assets import sources
 from assets.stage import Run, document_shard, stage
 from curation import lineage, vectors
-from curation.corpus import cleaning
+from curation.corpus import cleaning, semantic
 from curation.domain import classifier, keywords, recall
 from curation.domain.reviews import apply_reviews, resolve
 from curation.domain.seeds import judge_seeds
@@ -20,6 +21,7 @@ from curation.settings import (
     EncoderSettings,
     KeywordSettings,
     RecallSettings,
+    SemanticSettings,
 )
 from resources import dictionaries, encoder, readers
 from resources.reviews import Reviews
@@ -121,6 +123,16 @@ def doc_embeddings(
         docs.sort("record_id").collect(),
         run.lake,
     )
+
+
+@stage("domain", lineage.judge("doc_embeddings"), settings="corpus.semantic", kinds=["numpy"])
+def semantic_docs(
+    doc_embeddings: pl.LazyFrame, unique_docs: pl.LazyFrame, settings: SemanticSettings, run: Run
+) -> pl.DataFrame:
+    """Documents that mean the same, or are all too typical, if the profile asks for that; else all are kept."""
+    columns = ["record_id", "shard", *(["vector"] if settings.active else [])]
+    docs = doc_embeddings.select(columns).join(unique_docs.select("record_id", "source"), on="record_id")
+    return semantic.judge_meaning(docs.sort("record_id").collect(), settings, run.seed)
 
 
 @stage(
