@@ -25,7 +25,6 @@ def checks(stage: Stage) -> Iterator[dg.AssetChecksDefinition]:
         name="schema",
         description="Columns, types and bounds are those of the table's model.",
         blocking=True,
-        partitions_def=stage.shards,
         required_resource_keys={"lake"},
     )
     def schema(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -36,7 +35,6 @@ def checks(stage: Stage) -> Iterator[dg.AssetChecksDefinition]:
         name="conservation",
         description="Rows in = kept + dropped + quarantined; none lost, invented, doubled or without a reason.",
         blocking=True,
-        partitions_def=stage.shards,
         required_resource_keys={"lake"},
     )
     def conserved(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
