@@ -650,6 +650,9 @@ class SelectionSettings(Section):
         description="samples up to which neighbours are searched exactly; beyond, in near cells only, so that"
         " the densities correlate with the exact ones by 0.995 on a sample",
     )
+    harm: float = Field(
+        10.0, ge=0, le=1000, description="sound samples whose lesson one defective sample undoes"
+    )
     quality_power: float = Field(
         0.25,
         ge=0,
