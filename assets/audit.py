@@ -75,7 +75,7 @@ def _with_dropped(kept: pl.DataFrame, sft_pool: pl.LazyFrame) -> pl.DataFrame:
         "comparison_heldout",
     ],
     also=["selection", "scores.language_model"],
-    version=2,
+    version=3,
     all_rows=["sft_pool"],
     kinds=["pytorch"],
 )

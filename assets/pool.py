@@ -24,7 +24,13 @@ def raw_samples(shard: str, run: Run) -> pl.DataFrame:
     return readers.read_samples(sources.shard(run.profile, "sample", shard))
 
 
-@stage("pool", lineage.judge("raw_samples", "answers"), settings="pool", externals=["benchmark_sources"])
+@stage(
+    "pool",
+    lineage.judge("raw_samples", "answers"),
+    settings="pool",
+    version=2,
+    externals=["benchmark_sources"],
+)
 def sft_pool(
     raw_samples: pl.LazyFrame, answers: pl.LazyFrame, settings: PoolSettings, run: Run
 ) -> pl.DataFrame:

@@ -33,7 +33,7 @@ _REWARD, _CONFLICTS = "reward", "conflicts.parquet"
     "scores",
     lineage.learn(),
     settings="scores.language_model",
-    version=2,
+    version=3,
     kinds=["pytorch", "transformers"],
 )
 def language_model(sft_pool: pl.LazyFrame, settings: LanguageModelSettings, run: Run) -> pl.DataFrame:
@@ -113,7 +113,7 @@ def quality_model(
     shards=sample_shard,
     settings="scores.quality",
     also=["scores.language_model"],
-    version=4,
+    version=5,
     kinds=["pytorch", "numpy"],
 )
 def scores(

@@ -79,7 +79,7 @@ def clusters(
     "selection",
     lineage.judge("judgements"),
     settings="selection",
-    version=3,
+    version=4,
     externals=["sample_decisions"],
     resources=["reviews"],
 )
