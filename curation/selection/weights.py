@@ -36,19 +36,19 @@ def scarcity(share: float, settings: SelectionSettings) -> float:
 
 
 def quality_weight(settings: SelectionSettings, scarce: float) -> pl.Expr:
-    """(1 - p) ** h * (P / (P + p)) ** (2 s) * q ** (a s): p is the chance that the sample is defective (`noise`).
+    """(1 - p) ** (h (1 - s)) * (P / (P + p)) ** (2 s) * q ** (a s): p is the chance that the sample is defective (`noise`).
 
-    h is `harm`, the number of sound samples whose lesson one defective sample undoes. Where room is plenty that
-    is all: most samples are hardly doubtful, and what is a little more so than others is as often hard as it is
-    wrong. Where room is scarce, a surer one can be had for each: a sample as doubtful as the mean P of the
-    pool counts a quarter. q is the quality in [0, 1], a is `quality_power`, s the `scarcity`. A null p counts as
+    h is `harm`, the number of sound samples whose lesson one defective sample undoes. Where room is plenty (s = 0)
+    that is all: most samples are hardly doubtful, and what is a little more so than others is as often hard as it is
+    wrong. Where room is scarce (s = 1), a surer one can be had for each: a sample as doubtful as the mean P of
+    the pool counts a quarter. q is the quality in [0, 1], a is `quality_power`, s the `scarcity`. A null p counts as
     0, a null q as 0; no factor goes below `FLOOR`.
     """
     quality = pl.col("quality").fill_null(0.0).fill_nan(0.0).clip(FLOOR, 1.0)
     noise = pl.col("noise").fill_null(0.0).fill_nan(0.0).clip(0.0, 1.0)
     mean = pl.max_horizontal(noise.mean(), pl.lit(FLOOR))
     surer = (mean / (mean + noise)).clip(FLOOR, 1.0)
-    harmless = (1.0 - noise).pow(settings.harm).clip(FLOOR, 1.0)
+    harmless = (1.0 - noise).pow(settings.harm * (1 - scarce)).clip(FLOOR, 1.0)
     return harmless * surer.pow(2 * scarce) * quality.pow(settings.quality_power * scarce)
 
 

@@ -49,7 +49,7 @@ def test_weights_by_hand() -> None:
     settings = SelectionSettings(quality_power=2, diversity_power=1, neighbours=10)
     got = with_weights(frame, settings, share=0.05)
     assert got["scarcity"].to_list() == [0.5] * 4  # half of the neighbourhoods have a choice
-    harm = 0.9**10, 0.7**10
+    harm = 0.9**5, 0.7**5
     assert got["quality_weight"].to_list() == pytest.approx([harm[0] / 2, 0.25, 0.001, harm[1] / 4])
     common, rare = (2 / 3) ** (3 / 8), 2 ** (3 / 8)  # mean size 2, sizes 3 and 1
     assert got["diversity_weight"].to_list() == pytest.approx([common, common * 2**0.5, common, rare * 2])
@@ -57,7 +57,7 @@ def test_weights_by_hand() -> None:
     flat = with_weights(frame.drop("noise"), SelectionSettings(quality_power=0, diversity_power=0), 0.01)
     assert flat["weight"].to_list() == [1, 1, 1, 1]
     whole = with_weights(frame, settings.model_copy(update={"scarcity": 1.0}), share=0.05)
-    assert whole["quality_weight"].to_list() == pytest.approx([harm[0] / 4, 0.0625, 1e-6, harm[1] / 16])
+    assert whole["quality_weight"].to_list() == pytest.approx([0.25, 0.0625, 1e-6, 0.0625])
 
 
 def test_where_every_neighbourhood_has_a_choice_only_crowds_count_less() -> None:
