@@ -149,6 +149,7 @@ def compare_strategies(
     folds = settings.comparison_seeds if len(able) >= 2 * settings.comparison_heldout else 0
     runs = [(fold, name) for fold in range(folds) for name, arm in arms.items() if fold < arm.folds]
     noted = _Journal(journal)
+    trained_by = digest(trainer.version, tokens.tobytes().hex())  # another tokenizer, another training
     trials = []
     for fold, name in progress.track(runs, "choices"):
         number = seed + fold
@@ -158,7 +159,7 @@ def compare_strategies(
         left_out = pool.height - int(free.sum()) - len(held)
         reads = round(once * settings.comparison_epochs)
         ids = (record for which in (chosen, held) for record in pool["record_id"][which])
-        known = digest(trainer.version, str(number), str(reads), *ids)
+        known = digest(trained_by, str(number), str(reads), *ids)
         trials.append(_Trial(name, number, chosen, held, reads, left_out, known))
     new = [trial for trial in trials if trial.known not in noted]
     for trial, losses in progress.track(_trained(new, prompts, answers, trainer), "trainings", len(new)):

@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.extending import overload
 
 from curation.scores.logit_kernels import exp, wide
-from curation.scores.tiles import LANES, ROWS, multiply, squares, total
+from curation.scores.tiles import LANES, ROWS, multiply, total
 
 _ZERO, _ONE, _MOST, _LOWEST = np.float32(0), np.float32(1), np.float32(80), np.float32(-1e30)
 
@@ -53,7 +53,7 @@ def add_and_norm(
         state, more, out = states[place], added[place], found[place]
         for column in range(width):
             state[column] += wide(more[column])
-        scale = np.float32(1 / math.sqrt(squares(state) / width + epsilon))
+        scale = np.float32(1 / math.sqrt(total(state, True) / width + epsilon))
         for column in range(width):
             out[column] = narrow(state[column] * scale * weight[column], out[column])
 
@@ -157,6 +157,6 @@ def _softmax(row: np.ndarray, seen: int) -> None:
     for column in range(seen):
         row[column] = exp(row[column] - top)
     row[seen:] = _ZERO
-    share = _ONE / total(row)
+    share = _ONE / total(row, False)
     for column in range(seen):
         row[column] *= share

@@ -107,34 +107,20 @@ def _plus(_typing: Any, one: Any, other: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def total(row: np.ndarray) -> np.float32:
-    """Sum of a contiguous row of float32, always in the same order."""
+def total(row: np.ndarray, squared: bool) -> np.float32:
+    """Sum of a contiguous row of float32, or of its squares, always in the same order."""
     whole = len(row) // LANES * LANES
     found = _ZERO
     if whole:
         sums: Any = _load(row, 0)  # type: ignore[call-arg]
+        if squared:
+            sums = _by(sums, sums)
         for column in range(LANES, whole, LANES):
-            sums = _plus(sums, _load(row, column))  # type: ignore[call-arg]
+            value: Any = _load(row, column)  # type: ignore[call-arg]
+            sums = _plus(sums, _by(value, value) if squared else value)
         found = _across(sums)
     for column in range(whole, len(row)):
-        found += row[column]
-    return found
-
-
-@njit(cache=True, nogil=True)
-def squares(row: np.ndarray) -> np.float32:
-    """Sum of the squares of a contiguous row of float32, always in the same order."""
-    whole = len(row) // LANES * LANES
-    found = _ZERO
-    if whole:
-        value: Any = _load(row, 0)  # type: ignore[call-arg]
-        sums = _by(value, value)
-        for column in range(LANES, whole, LANES):
-            value = _load(row, column)  # type: ignore[call-arg]
-            sums = _plus(sums, _by(value, value))
-        found = _across(sums)
-    for column in range(whole, len(row)):
-        found += row[column] * row[column]
+        found += row[column] * row[column] if squared else row[column]
     return found
 
 

@@ -44,7 +44,7 @@ class Trials:
 
     @property
     def version(self) -> str:
-        """Changes with the settings; the texts of a trial decide the rest."""
+        """Changes with the settings, but not with the tokenizer: that shows in `tokens`."""
         return digest("trials", self.settings.model_dump_json(), str(self.training(0, 0)))
 
     def tokens(self, prompts: Sequence[str], answers: Sequence[str]) -> Rows:
