@@ -68,7 +68,7 @@ REASONS: dict[str, Reason] = {
         Reason("near_duplicate_of", "dropped", "nearly the same text as another record, which is kept"),
         Reason("same_meaning_as", "dropped", "means nearly the same as another record, which is kept"),
         Reason("prototypical", "dropped", "among the most typical of its cluster, of which there are many like it"),
-        Reason("benchmark_leak", "dropped", "shares a long run of characters with a benchmark question"),
+        Reason("benchmark_leak", "dropped", "holds a good part of a benchmark question"),
         # domain
         Reason("not_recalled", "dropped", "neither near to a seed nor found by the domain classifier"),
         Reason("below_keyword_score", "dropped", "not among the best-scored terms"),
